@@ -1,0 +1,82 @@
+"""Every error that a user's mistake can raise: one class per mistake.
+
+A message says what happened with the values, names the op and the user's line where there is
+one, and says what to do. `assert` is for our own invariants only.
+"""
+
+from __future__ import annotations
+
+
+class GraphcError(Exception):
+    """The base of all errors that graphc raises on purpose."""
+
+
+class ShapeError(GraphcError, ValueError):
+    """The shapes of an op's inputs do not fit together."""
+
+
+class DTypeError(GraphcError, TypeError):
+    """The dtypes of an op's inputs do not fit together, or a dtype is unknown."""
+
+
+class AttributeValueError(GraphcError, ValueError):
+    """An op's attribute (axis, stride, padding, ...) has a value it cannot have."""
+
+
+class GraphError(GraphcError, ValueError):
+    """Values of different graphs are mixed, a graph is finalized, or a graph is malformed."""
+
+
+class NameNotFoundError(GraphcError, KeyError):
+    """No op, tensor or variable of that name."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class FeedError(GraphcError, ValueError):
+    """A fed value does not fit its placeholder, or a placeholder has no value."""
+
+
+class FetchError(GraphcError, TypeError):
+    """Something that is no tensor, op or variable of the session's graph was fetched."""
+
+
+class UninitializedError(GraphcError, RuntimeError):
+    """A variable is read before it was initialized or restored."""
+
+
+class GradientError(GraphcError, ValueError):
+    """A gradient was asked for that does not exist; the message names the op that blocks it."""
+
+
+class DeviceError(GraphcError, RuntimeError):
+    """A device was named that is missing or does not work."""
+
+
+class SettingError(GraphcError, ValueError):
+    """A setting or its environment variable has a value it cannot have."""
+
+
+class SessionError(GraphcError, RuntimeError):
+    """A session is closed, or none is the default one."""
+
+
+class CheckpointError(GraphcError, ValueError):
+    """A checkpoint is missing, damaged, or does not fit the graph's variables."""
+
+
+class NumericsError(GraphcError, ArithmeticError):
+    """A `check_numerics` or `Assert` op found what it guards against."""
+
+
+class ParseError(GraphcError, ValueError):
+    """The text form of a graph or program does not parse; the message has line and column."""
+
+
+class VerificationError(GraphcError, AssertionError):
+    """A pass broke the graph or the program: a defect of graphc, with the pass and the node."""
+
+
+class UnsupportedOp(GraphcError, NotImplementedError):
+    """An op that is known but not offered, or not on this back end."""

@@ -1,0 +1,234 @@
+"""The definitions of the two languages: a graph evaluator and a program evaluator in NumPy.
+
+Slow and plain on purpose: every back end, pass and fusion is tested against these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import graphc.ir.ops as _ops  # fills the op table
+from graphc.ir import loop
+from graphc.ir.computation import topological_order
+from graphc.ir.dtypes import bool_, float32
+from graphc.ir.graph import Node, Value, detached
+from graphc.ir.ops.reduce import neutral
+from graphc.ir.table import OPS
+
+assert _ops
+
+Arrays = dict[Value, np.ndarray]
+
+
+class MissingValue(Exception):
+    """The evaluation needs a placeholder or variable that was not given."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(f"{node.op.name} {node.name!r} has no value here")
+        self.node = node
+
+
+def evaluate(
+    values: Sequence[Value], given: Mapping[Node, np.ndarray] | None = None, run: int = 0
+) -> list[np.ndarray]:
+    """The values, computed op by op from the placeholders' and variables' arrays in `given`."""
+    arrays: Arrays = {n.outputs[0]: np.asarray(a) for n, a in (given or {}).items()}
+    known = set(given or {})
+    with np.errstate(all="ignore"):
+        for node in topological_order(v.node for v in values):
+            if node not in known and node.outputs and node.outputs[0] not in arrays:
+                _evaluate_node(node, arrays, run)
+    return [arrays[v] for v in values]
+
+
+def _evaluate_node(node: Node, arrays: Arrays, run: int) -> None:
+    if node.op.name == "run_counter":
+        arrays[node.outputs[0]] = np.asarray(run, np.int64)
+        return
+    if node.op.numpy is not None:
+        inputs = [arrays[v] for v in node.inputs]
+        result = node.op.numpy(node.attrs, *inputs)
+        results = result if isinstance(result, (tuple, list)) else (result,)
+    elif node.op.decompose is not None:
+        results = tuple(_evaluate_decomposed(node, arrays, run))
+    else:
+        raise MissingValue(node)
+    arrays.update(zip(node.outputs, (np.asarray(r) for r in results), strict=True))
+
+
+def _evaluate_decomposed(node: Node, arrays: Arrays, run: int) -> list[np.ndarray]:
+    """The decomposition's value, on inputs whose shapes are those of the arrays at hand."""
+    with detached(node):
+        inputs = []
+        for value in node.inputs:
+            array = arrays[value]
+            attrs = {"dtype": value.type.dtype, "shape": array.shape}
+            inputs.append(OPS["placeholder"].node(**attrs))
+        temporary = node.op.node(*(n.outputs[0] for n in inputs), **node.attrs)
+        assert node.op.decompose is not None
+        result = node.op.decompose(temporary)
+    parts = [result] if isinstance(result, Value) else list(result)
+    given = {n: arrays[v] for n, v in zip(inputs, node.inputs, strict=True)}
+    return evaluate(parts, given, run)
+
+
+# -- programs
+
+
+def run_program(program: loop.Program, buffers: dict[str, np.ndarray]) -> None:
+    """Run all kernels on flat arrays, in place; temporaries and outputs are made here."""
+    for b in program.buffers.values():
+        if b.role == loop.CONSTANT:
+            buffers[b.name] = np.asarray(b.value.array).ravel()
+        elif b.name not in buffers:
+            buffers[b.name] = np.zeros(b.size, b.dtype.numpy)
+    with np.errstate(all="ignore"):
+        for kernel in program.kernels:
+            run_kernel(kernel, buffers)
+
+
+def run_kernel(kernel: loop.Kernel, buffers: Mapping[str, np.ndarray]) -> None:
+    """Run one kernel on flat arrays: every statement over the whole loop nest at once."""
+    _KernelRun(kernel, buffers).run()
+
+
+class _KernelRun:
+    def __init__(self, kernel: loop.Kernel, buffers: Mapping[str, np.ndarray]) -> None:
+        self.kernel = kernel
+        self.buffers = buffers
+        self.sizes = tuple(a.size for a in kernel.axes)
+        self.names: dict[str, np.ndarray] = {}
+        rank = len(self.sizes)
+        self.grid = [
+            np.arange(n, dtype=np.int64).reshape([-1 if i == j else 1 for j in range(rank)])
+            for i, n in enumerate(self.sizes)
+        ]
+
+    def run(self) -> None:
+        for part in self.kernel.parts:
+            run_kernel(part, self.buffers)
+        for stmt in self.kernel.body:
+            match stmt:
+                case loop.Let(name, value):
+                    self.names[name] = self.expr(value)
+                case loop.Reduce(name, op, value, dtype):
+                    self.names[name] = self.reduce(op, value, dtype)
+                case loop.Dot(name, a, b, dtype):
+                    wide = dtype.numpy
+                    product = self.full(self.expr(a).astype(wide) * self.expr(b).astype(wide))
+                    axes = self.kernel.reduced
+                    self.names[name] = np.add.reduce(product, axis=axes, keepdims=True)
+                case loop.Store(access, value):
+                    self.store(access, value)
+                case loop.Call():
+                    self.call(stmt)
+
+    def full(self, array: np.ndarray) -> np.ndarray:
+        """Broadcast along the reduce axes; the others stay as they are."""
+        rank = len(self.sizes)
+        array = np.asarray(array).reshape(array.shape or (1,) * rank)
+        shape = [
+            n if i in self.kernel.reduced else d
+            for i, (n, d) in enumerate(zip(self.sizes, array.shape, strict=True))
+        ]
+        return np.broadcast_to(array, shape)
+
+    def linear(self, value: loop.Linear) -> np.ndarray:
+        result = np.asarray(value.offset, np.int64).reshape((1,) * len(self.sizes))
+        for stride, grid in zip(value.strides, self.grid, strict=True):
+            if stride:
+                result = result + stride * grid
+        return result
+
+    def holds(self, access: loop.Access) -> np.ndarray:
+        result = np.ones((1,) * len(self.sizes), np.bool_)
+        for guard in access.guards:
+            v = self.linear(guard.value)
+            result = result & (v >= 0) & (v < guard.size * guard.step) & (v % guard.step == 0)
+        return result
+
+    def at(self, access: loop.Access) -> np.ndarray:
+        index = self.linear(loop.Linear(access.strides, access.offset))
+        return index // access.divisor
+
+    def load(self, pieces: Sequence[loop.Access], fill: Any, dtype: Any) -> np.ndarray:
+        result = np.full((1,) * len(self.sizes), fill, dtype.numpy)
+        for piece in reversed(pieces):
+            flat, holds = self.buffers[piece.buffer], self.holds(piece)
+            index = self.at(piece)
+            bounded = np.where(holds, index, 0)
+            assert bounded.size == 0 or (bounded.min() >= 0 and bounded.max() < flat.size), piece
+            result = np.where(holds, flat[bounded], result)
+        return result
+
+    def expr(self, e: loop.Expr) -> np.ndarray:
+        match e:
+            case loop.Load(pieces, dtype, fill):
+                return self.load(pieces, fill, dtype)
+            case loop.Gather():
+                return self.gather(e)
+            case loop.Const(value, dtype):
+                return np.asarray(value, dtype.numpy).reshape((1,) * len(self.sizes))
+            case loop.Index(value, dtype):
+                return self.linear(value).astype(dtype.numpy)
+            case loop.Ref(name):
+                return self.names[name]
+        args = [self.expr(a) for a in e.args]
+        attrs = dict(e.attrs) if e.op != "cast" else {"dtype": e.dtype}
+        meaning = OPS[e.op].numpy
+        assert meaning is not None, e.op
+        return np.asarray(meaning(attrs, *args))
+
+    def gather(self, e: loop.Gather) -> np.ndarray:
+        index = self.expr(e.index).astype(np.int64)
+        inside = (index >= 0) & (index < e.size)
+        flat = self.buffers[e.access.buffer]
+        at = self.at(e.access) + e.stride * np.where(inside, index, 0)
+        return np.where(inside, flat[at], np.asarray(e.fill, e.dtype.numpy))
+
+    def reduce(self, op: str, value: loop.Expr, dtype: Any) -> np.ndarray:
+        array = self.full(self.expr(value))
+        axes = self.kernel.reduced
+        if op in ("argmax", "argmin"):
+            rest = [i for i in range(array.ndim) if i not in axes]
+            moved = np.transpose(array, [*rest, *axes])
+            kept = [array.shape[i] for i in rest]
+            rows = moved.reshape([*kept, math.prod(array.shape[i] for i in axes)])
+            found = getattr(np, op)(rows, axis=-1)
+            shape = [1 if i in axes else d for i, d in enumerate(array.shape)]
+            return np.asarray(found.reshape(shape).astype(dtype.numpy))
+        ufunc = {
+            "sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum,
+            "any": np.logical_or, "all": np.logical_and,
+        }[op]  # fmt: skip
+        initial = neutral(op, bool_ if op in ("any", "all") else dtype)
+        result = ufunc.reduce(array, axis=axes, keepdims=True, initial=initial, dtype=dtype.numpy)
+        return np.asarray(result)
+
+    def store(self, access: loop.Access, value: loop.Expr) -> None:
+        array = self.expr(value)
+        used = [i for i, s in enumerate(access.strides) if s]
+        shape = [n if i in used else 1 for i, n in enumerate(self.sizes)]
+        index, holds = self.at(access), self.holds(access)
+        index, array, holds = np.broadcast_arrays(index, np.broadcast_to(array, shape), holds)
+        self.buffers[access.buffer][index[holds]] = array[holds]
+
+    def call(self, stmt: loop.Call) -> None:
+        op = OPS[stmt.op]
+        assert op.numpy is not None
+        attrs = dict(stmt.attrs)
+        shapes = attrs.pop("shapes")
+        inputs = [
+            self.buffers[n].reshape(s) for n, s in zip(stmt.inputs, shapes, strict=True)
+        ]
+        result = op.numpy(attrs, *inputs)
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        for name, array in zip(stmt.outputs, results, strict=True):
+            self.buffers[name][...] = np.asarray(array).ravel()
+
+
+__all__ = ["MissingValue", "evaluate", "float32", "run_kernel", "run_program"]

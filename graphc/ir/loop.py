@@ -1,0 +1,538 @@
+"""Loop IR: the language of kernels, which every back end spells out and none extends.
+
+    Program = buffers, kernels in the order in which they run, and where each buffer lies
+    Kernel  = name, axes, body            one loop nest over all axes; the body runs in it
+    Axis    = name, size, parallel|reduce
+    Stmt    = Let name = Expr
+            | Reduce name = op over the reduce axes of Expr
+            | Dot name = sum over the reduce axes of Expr * Expr
+            | Store Access = Expr
+            | Call routine(buffers)       a library routine on whole arrays; alone in its kernel
+    Expr    = Load(pieces, fill) | Gather(access, index) | Const | Index | Ref | Apply(op, Exprs)
+    Access  = buffer, one stride per axis, offset, guards
+
+An access is affine in the axes: broadcast, transpose, slice, flip and window are strides. A
+guard says for which axes it holds; a load with several guarded pieces is a concatenation, one
+with a fill value a padding. `divisor` serves strides that stretch (the data gradient of a
+strided convolution): the guards then promise that it divides the index.
+
+Statements stand in the order of their use; a name is assigned once. A value depends on the axes
+that its loads and indices use; a Reduce or Dot removes the reduce axes. Stores and lets after a
+Reduce may use the reduce axes again (a row kernel: softmax). The meaning of the language is the
+interpreter in `graphc.ir.interpret`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+from graphc.ir.dtypes import DType, bool_, int64
+from graphc.ir.graph import Location
+
+PARALLEL: Final = "parallel"
+REDUCE: Final = "reduce"
+REDUCE_OPS: Final = ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A loop over range(size)."""
+
+    name: str
+    size: int
+    kind: str = PARALLEL
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """offset + sum of stride * axis, in the order of the kernel's axes."""
+
+    strides: tuple[int, ...]
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Holds where 0 <= value < size * step, and step divides value."""
+
+    value: Linear
+    size: int
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where in a buffer (counted in elements) the kernel's axes point."""
+
+    buffer: str
+    strides: tuple[int, ...]
+    offset: int = 0
+    guards: tuple[Guard, ...] = ()
+    divisor: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """True when the access is affine without any condition."""
+        return not self.guards and self.divisor == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The element at the first piece whose guards hold, else `fill`."""
+
+    pieces: tuple[Access, ...]
+    dtype: DType
+    fill: float | int | bool = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """True for one piece without guards."""
+        return len(self.pieces) == 1 and self.pieces[0].is_plain
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """The element at `access` + stride * index, or `fill` where index is outside range(size)."""
+
+    access: Access
+    index: Expr
+    stride: int
+    size: int
+    dtype: DType
+    fill: float | int | bool = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A scalar known at compile time."""
+
+    value: float | int | bool
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An affine function of the axes, as an integer."""
+
+    value: Linear
+    dtype: DType = int64
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What a Let, Reduce or Dot before has named."""
+
+    name: str
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A pointwise op of the op table on scalars; `dtype` is that of the result.
+
+    `attrs` are the op's attributes as sorted pairs.
+    """
+
+    op: str
+    args: tuple[Expr, ...]
+    dtype: DType
+    attrs: tuple[tuple[str, Any], ...] = ()
+
+
+Expr: TypeAlias = Load | Gather | Const | Index | Ref | Apply
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """name = value."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """name = op over all reduce axes of value; argmax and argmin give the row-major position."""
+
+    name: str
+    op: str
+    value: Expr
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """name = sum over all reduce axes of a * b, accumulated in `dtype`."""
+
+    name: str
+    a: Expr
+    b: Expr
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """buffer[access] = value; over all elements of the kernel's space that it names."""
+
+    access: Access
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A library routine (an op of kind opaque) on whole dense buffers."""
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: tuple[tuple[str, Any], ...] = ()
+
+
+Stmt: TypeAlias = Let | Reduce | Dot | Store | Call
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One loop nest. `covers` names the user's ops it computes, `where` their lines.
+
+    `parts`, in a kernel without axes and body, are independent kernels that run as one launch:
+    the updates of many variables.
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    body: tuple[Stmt, ...]
+    covers: tuple[str, ...] = ()
+    where: tuple[Location, ...] = ()
+    parts: tuple[Kernel, ...] = ()
+
+    @cached_property
+    def parallel(self) -> tuple[int, ...]:
+        """Positions of the parallel axes."""
+        return tuple(i for i, a in enumerate(self.axes) if a.kind == PARALLEL)
+
+    @cached_property
+    def reduced(self) -> tuple[int, ...]:
+        """Positions of the reduce axes."""
+        return tuple(i for i, a in enumerate(self.axes) if a.kind == REDUCE)
+
+    @cached_property
+    def space(self) -> int:
+        """Number of points of the loop nest."""
+        return math.prod(a.size for a in self.axes)
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Buffers read from outside the kernel, in order of first use."""
+        names: dict[str, None] = dict.fromkeys(n for p in self.parts for n in p.inputs)
+        for stmt in self.body:
+            if isinstance(stmt, Call):
+                names.update(dict.fromkeys(stmt.inputs))
+            for expr in expressions(stmt):
+                names.update(dict.fromkeys(a.buffer for a in accesses(expr)))
+        return tuple(names)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Buffers stored to, in order."""
+        names: dict[str, None] = dict.fromkeys(n for p in self.parts for n in p.outputs)
+        for stmt in self.body:
+            if isinstance(stmt, Store):
+                names[stmt.access.buffer] = None
+            elif isinstance(stmt, Call):
+                names.update(dict.fromkeys(stmt.outputs))
+        return tuple(names)
+
+    @cached_property
+    def form(self) -> str:
+        """What the kernel is: "call", "dot", "row" (has a Reduce), "flat" or "group"."""
+        if self.parts:
+            return "group"
+        kinds = {type(s) for s in self.body}
+        return (
+            "call" if Call in kinds else "dot" if Dot in kinds else "row" if Reduce in kinds
+            else "flat"
+        )  # fmt: skip
+
+
+INPUT, VARIABLE, CONSTANT, TEMPORARY, OUTPUT, COUNTER = (
+    "input", "variable", "constant", "temporary", "output", "counter",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A dense array of `size` elements. `role` says who provides its memory.
+
+    input: the caller; variable: the session (read, or updated in place); constant: the
+    executable; temporary: the arena; output: fresh memory that becomes the caller's; counter:
+    one int64, the number of the run in its session.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    role: str
+    source: str = ""  # the user's op whose value it holds
+    value: Any = None  # constant: a Literal
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes."""
+        return self.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Where the temporaries lie in the arena, in bytes from its start."""
+
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    arena_bytes: int = 0
+    lower_bound: int = 0
+    naive_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a back end is given.
+
+    `inputs`, `outputs` and `variables` name buffers; an output may be any buffer (the same
+    one twice, or an input): the executable copies where it must. `updates` are the variables
+    that the run changes; the kernels from `commit` on write to variables, no kernel before.
+    """
+
+    buffers: Mapping[str, Buffer]
+    kernels: tuple[Kernel, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    variables: tuple[str, ...]
+    updates: tuple[str, ...] = ()
+    commit: int = 0
+    plan: MemoryPlan | None = None
+
+    def replace(self, **changes: Any) -> Program:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+# -- walking and changing expressions
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions directly inside."""
+    if isinstance(expr, Apply):
+        return expr.args
+    return (expr.index,) if isinstance(expr, Gather) else ()
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """The expression and all inside it."""
+    yield expr
+    for child in children(expr):
+        yield from walk(child)
+
+
+def accesses(expr: Expr) -> Iterator[Access]:
+    """All accesses of the expression."""
+    for e in walk(expr):
+        if isinstance(e, Load):
+            yield from e.pieces
+        elif isinstance(e, Gather):
+            yield e.access
+
+
+def expressions(stmt: Stmt) -> tuple[Expr, ...]:
+    """The expressions directly in a statement."""
+    if isinstance(stmt, Dot):
+        return (stmt.a, stmt.b)
+    return () if isinstance(stmt, Call) else (stmt.value,)
+
+
+def refs(expr: Expr) -> set[str]:
+    """Names that the expression refers to."""
+    return {e.name for e in walk(expr) if isinstance(e, Ref)}
+
+
+def map_expr(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The expression with `change` applied to every part, inner parts first."""
+    if isinstance(expr, Apply):
+        args = tuple([map_expr(a, change) for a in expr.args])
+        if args != expr.args:
+            expr = Apply(expr.op, args, expr.dtype, expr.attrs)
+    elif isinstance(expr, Gather):
+        index = map_expr(expr.index, change)
+        if index is not expr.index:
+            expr = replace(expr, index=index)
+    return change(expr)
+
+
+def map_stmt(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
+    """The statement with `change` applied to every part of its expressions."""
+    if isinstance(stmt, Dot):
+        return replace(stmt, a=map_expr(stmt.a, change), b=map_expr(stmt.b, change))
+    return stmt if isinstance(stmt, Call) else replace(stmt, value=map_expr(stmt.value, change))
+
+
+def map_accesses(stmt: Stmt, change: Callable[[Access], Access], index: Callable[[Linear], Linear]) -> Stmt:
+    """The statement with every access and every bare index changed, its store's too."""
+
+    def change_expr(expr: Expr) -> Expr:
+        if isinstance(expr, Load):
+            return replace(expr, pieces=tuple([change(p) for p in expr.pieces]))
+        if isinstance(expr, Gather):
+            return replace(expr, access=change(expr.access))
+        return replace(expr, value=index(expr.value)) if isinstance(expr, Index) else expr
+
+    stmt = map_stmt(stmt, change_expr)
+    return replace(stmt, access=change(stmt.access)) if isinstance(stmt, Store) else stmt
+
+
+def remap_axes(body: Sequence[Stmt], matrix: Sequence[Sequence[tuple[int, int]]], rank: int) -> tuple[Stmt, ...]:
+    """The body over new axes: old axis i is the sum of factor * new axis over matrix[i]."""
+
+    def strides(old: tuple[int, ...]) -> tuple[int, ...]:
+        new = [0] * rank
+        for stride, terms in zip(old, matrix, strict=True):
+            for axis, factor in terms:
+                new[axis] += stride * factor
+        return tuple(new)
+
+    def linear(value: Linear) -> Linear:
+        return Linear(strides(value.strides), value.offset)
+
+    def access(a: Access) -> Access:
+        guards = tuple([Guard(linear(g.value), g.size, g.step) for g in a.guards])
+        return Access(a.buffer, strides(a.strides), a.offset, guards, a.divisor)
+
+    return tuple([map_accesses(s, access, linear) for s in body])
+
+
+def axes_used(expr: Expr, known: Mapping[str, frozenset[int]]) -> frozenset[int]:
+    """Positions of the axes on which the expression depends; `known` has the names'."""
+    used: set[int] = set()
+    for e in walk(expr):
+        if isinstance(e, Ref):
+            used |= known[e.name]
+        elif isinstance(e, Index):
+            used |= _nonzero(e.value.strides)
+    for a in accesses(expr):
+        used |= _nonzero(a.strides)
+        for guard in a.guards:
+            used |= _nonzero(guard.value.strides)
+    return frozenset(used)
+
+
+def _nonzero(strides: Sequence[int]) -> set[int]:
+    return {i for i, s in enumerate(strides) if s}
+
+
+def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:
+    """For each name of the body, the axes on which it depends."""
+    known: dict[str, frozenset[int]] = {}
+    reduced = frozenset(kernel.reduced)
+    for stmt in kernel.body:
+        if isinstance(stmt, Let):
+            known[stmt.name] = axes_used(stmt.value, known)
+        elif isinstance(stmt, Reduce):
+            known[stmt.name] = axes_used(stmt.value, known) - reduced
+        elif isinstance(stmt, Dot):
+            both = axes_used(stmt.a, known) | axes_used(stmt.b, known)
+            known[stmt.name] = both - reduced
+    return known
+
+
+# -- text
+
+
+def format_linear(value: Linear, axes: Sequence[Axis]) -> str:
+    """`3*i + j + 2`."""
+    terms = [
+        a.name if s == 1 else f"{s}*{a.name}"
+        for a, s in zip(axes, value.strides, strict=True)
+        if s
+    ]
+    if value.offset or not terms:
+        terms.append(str(value.offset))
+    return " + ".join(terms)
+
+
+def format_access(access: Access, axes: Sequence[Axis]) -> str:
+    """`x[3*i + j] if 0 <= i < 5`."""
+    text = format_linear(Linear(access.strides, access.offset), axes)
+    if access.divisor != 1:
+        text = f"({text}) / {access.divisor}"
+    conditions = [
+        f"0 <= {format_linear(g.value, axes)} < {g.size * g.step}"
+        + (f" step {g.step}" if g.step != 1 else "")
+        for g in access.guards
+    ]
+    guard = " if " + " and ".join(conditions) if conditions else ""
+    return f"{access.buffer}[{text}]{guard}"
+
+
+def format_expr(expr: Expr, axes: Sequence[Axis]) -> str:
+    """The expression as text."""
+    match expr:
+        case Load(pieces, _, fill):
+            text = " | ".join(format_access(p, axes) for p in pieces)
+            return text if expr.is_plain else f"({text} else {fill})"
+        case Gather(access, index, stride, size, _, fill):
+            inner = f"{stride}*clip({format_expr(index, axes)}, {size})"
+            return f"{format_access(access, axes)}@({inner} else {fill})"
+        case Const(value, dtype):
+            return f"{value}" if dtype is not bool_ else str(bool(value))
+        case Index(value):
+            return f"index({format_linear(value, axes)})"
+        case Ref(name):
+            return name
+    inside = [format_expr(a, axes) for a in expr.args] + [f"{k}={v}" for k, v in expr.attrs]
+    suffix = f"<{expr.dtype}>" if expr.op == "cast" else ""
+    return f"{expr.op}{suffix}({', '.join(inside)})"
+
+
+def format_kernel(kernel: Kernel) -> str:
+    """The kernel as text: a header with the axes, then one statement a line."""
+    axes = kernel.axes
+    header = ", ".join(f"{a.name}:{a.size}" + ("+" if a.kind == REDUCE else "") for a in axes)
+    lines = [f"kernel {kernel.name}({header})  # {', '.join(kernel.covers)}"]
+    for stmt in kernel.body:
+        match stmt:
+            case Let(name, value):
+                lines.append(f"  {name} = {format_expr(value, axes)}")
+            case Reduce(name, op, value, _):
+                lines.append(f"  {name} = reduce {op} {format_expr(value, axes)}")
+            case Dot(name, a, b, _):
+                lines.append(f"  {name} = dot {format_expr(a, axes)}, {format_expr(b, axes)}")
+            case Store(access, value):
+                lines.append(f"  {format_access(access, axes)} = {format_expr(value, axes)}")
+            case Call(op, inputs, outputs, attrs):
+                given = ", ".join([*inputs, *(f"{k}={v}" for k, v in attrs)])
+                lines.append(f"  {', '.join(outputs)} = call {op}({given})")
+    for part in kernel.parts:
+        lines.extend("  " + line for line in format_kernel(part).splitlines())
+    return "\n".join(lines)
+
+
+def format_program(program: Program) -> str:
+    """The whole program as text: buffers, kernels, memory."""
+    lines = []
+    for b in program.buffers.values():
+        at = program.plan.offsets.get(b.name) if program.plan else None
+        place = f" @ {at}" if at is not None else ""
+        lines.append(f"buffer {b.name}: {b.dtype}{list(b.shape)} {b.role}{place}  # {b.source}")
+    lines.append(f"inputs {', '.join(program.inputs)}")
+    lines.append(f"outputs {', '.join(program.outputs)}")
+    for position, kernel in enumerate(program.kernels):
+        if position == program.commit and program.updates:
+            lines.append("# from here on variables change")
+        lines.append(format_kernel(kernel))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,71 @@
+"""Every setting, typed, with a sentence and the environment variable that presets it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from graphc.ir.errors import SettingError
+
+
+def _flag(text: str) -> bool:
+    try:
+        return {"0": False, "false": False, "": False, "1": True, "true": True}[text.lower()]
+    except KeyError:
+        raise ValueError("must be 0 or 1") from None
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("must be at least 1")
+    return number
+
+
+def _setting(default: Any, env: str, parse: Callable[[str], Any], doc: str) -> Any:
+    return field(default=default, metadata={"env": env, "parse": parse, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a session compiles and runs. `Settings.from_environment()` reads the presets."""
+
+    dump: str | None = _setting(
+        None, "GRAPHC_DUMP", str, "folder for the text of every stage, kernels and memory plan"
+    )
+    verify: bool = _setting(True, "GRAPHC_VERIFY", _flag, "check the graph after every pass")
+    check_passes: bool = _setting(
+        False, "GRAPHC_CHECK_PASSES", _flag, "evaluate the graph before and after every pass"
+    )
+    threads: int = _setting(
+        os.cpu_count() or 1, "GRAPHC_THREADS", _positive, "CPU threads for large kernels"
+    )
+    fuse: bool = _setting(True, "GRAPHC_FUSE", _flag, "merge kernels; off: one kernel per op")
+    cuda_graph: bool = _setting(
+        True, "GRAPHC_CUDA_GRAPH", _flag, "capture the whole step as one CUDA graph"
+    )
+    libraries: bool = _setting(
+        True, "GRAPHC_LIBRARIES", _flag, "let cuBLAS and cuDNN compute where they win"
+    )
+    fold_bytes: int = _setting(
+        1 << 24, "GRAPHC_FOLD_BYTES", _positive, "largest constant that folding may make, in bytes"
+    )
+
+    @classmethod
+    def from_environment(cls, **overrides: Any) -> Settings:
+        """The defaults, then the environment, then `overrides`. SettingError names what is wrong."""
+        values: dict[str, Any] = {}
+        for f in fields(cls):
+            text = os.environ.get(f.metadata["env"])
+            if text is not None:
+                try:
+                    values[f.name] = f.metadata["parse"](text)
+                except ValueError as error:
+                    raise SettingError(f"{f.metadata['env']}={text!r}: {error}") from None
+        unknown = set(overrides) - {f.name for f in fields(cls)}
+        if unknown:
+            known = ", ".join(f.name for f in fields(cls))
+            raise SettingError(f"no setting {sorted(unknown)[0]!r}; there are: {known}")
+        return cls(**{**values, **overrides})

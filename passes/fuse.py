@@ -1,0 +1,294 @@
+"""fuse: every node starts as a kernel; fusion merges kernels; what remains between is memory.
+
+Pairs of neighbours (a producer and its reader, or two readers of one buffer) come off a heap
+ordered by: completes a dot's epilogue, same iteration space, bytes saved, distance, names. So
+the result depends on nothing but the program. `graphc.passes.merge` says whether a pair may be
+merged; a merge must also leave the kernels acyclic, and no kernel may wait for a commit. Every
+edge that is left gets a decision with its reason.
+
+Acyclicity is kept by a dynamic topological order (Pearce and Kelly, 2006): a merge searches
+only the kernels between the two. Cost: one merge per kernel and a bounded search each.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from graphc.ir import loop
+from graphc.ir.loop import Kernel, Program
+from graphc.passes.context import Context, Decision
+from graphc.passes.merge import Limits, Refusal, merge
+
+_MOST_SIBLINGS = 6  # readers of one buffer that are paired with one another
+_MOST_SEARCHED = 4000  # kernels looked at in the search for a cycle
+
+
+def fuse(program: Program, ctx: Context) -> Program:
+    """Merge kernels as long as it is legal and saves memory traffic."""
+    if not ctx.settings.fuse:
+        return program
+    fusion = _Fusion(program, ctx)
+    fusion.run()
+    return fusion.result()
+
+
+class _Fusion:
+    def __init__(self, program: Program, ctx: Context) -> None:
+        self.program = program
+        self.ctx = ctx
+        self.limits = Limits(ctx.target.max_kernel_buffers, ctx.target.max_kernel_statements)
+        self.kernels: dict[int, Kernel] = dict(enumerate(program.kernels))
+        self.next_id = len(self.kernels)
+        self.position: dict[int, int] = {i: i for i in self.kernels}
+        self.first: dict[int, int] = dict(self.position)  # the oldest kernel merged into it
+        self.writers: dict[str, set[int]] = {}
+        self.readers: dict[str, set[int]] = {}
+        for i, kernel in self.kernels.items():
+            self.register(i, kernel)
+        self.after: dict[int, set[int]] = {i: set() for i in self.kernels}
+        self.before: dict[int, set[int]] = {i: set() for i in self.kernels}
+        self.connect()
+        self.committing = self.commit_region()
+        self.heap: list[tuple[object, ...]] = []
+        self.seen: set[tuple[int, int]] = set()
+
+    def register(self, i: int, kernel: Kernel) -> None:
+        for name in kernel.outputs:
+            self.writers.setdefault(name, set()).add(i)
+        for name in kernel.inputs:
+            self.readers.setdefault(name, set()).add(i)
+
+    def unregister(self, i: int, kernel: Kernel) -> None:
+        for name in kernel.outputs:
+            self.writers[name].discard(i)
+        for name in kernel.inputs:
+            self.readers[name].discard(i)
+
+    def connect(self) -> None:
+        """Readers follow writers; the writer of a variable follows the variable's readers."""
+        for name, writers in self.writers.items():
+            is_variable = self.program.buffers[name].role == loop.VARIABLE
+            for w in writers:
+                for r in self.readers.get(name, ()):
+                    if r != w:
+                        self.edge(*((r, w) if is_variable else (w, r)))
+
+    def edge(self, a: int, b: int) -> None:
+        self.after[a].add(b)
+        self.before[b].add(a)
+
+    def commit_region(self) -> set[int]:
+        """Kernels on which nothing depends but updates of variables."""
+        outputs = set(self.program.outputs)
+        region: set[int] = set()
+        for i in sorted(self.kernels, reverse=True):
+            kernel = self.kernels[i]
+            roles = {self.program.buffers[n].role for n in kernel.outputs}
+            followers = {r for n in kernel.outputs for r in self.readers.get(n, ())} - {i}
+            if roles == {loop.VARIABLE} or (
+                roles == {loop.TEMPORARY}
+                and followers <= region
+                and not outputs & set(kernel.outputs)
+            ):
+                region.add(i)
+        return region
+
+    # -- candidates
+
+    def run(self) -> None:
+        for i in self.kernels:
+            self.push_pairs(i)
+        while self.heap:
+            *_, a, b = heapq.heappop(self.heap)
+            assert isinstance(a, int) and isinstance(b, int)
+            if a in self.kernels and b in self.kernels:
+                self.try_pair(a, b)
+
+    def push_pairs(self, i: int) -> None:
+        kernel = self.kernels[i]
+        for name in kernel.outputs:
+            for r in self.readers.get(name, ()):
+                self.push(i, r)
+        for name in kernel.inputs:
+            for w in self.writers.get(name, ()):
+                self.push(w, i)
+            siblings = self.readers[name]
+            if len(siblings) <= _MOST_SIBLINGS and self.program.buffers[name].size > 1:
+                for other in siblings:
+                    if other != i:
+                        pair = sorted((i, other), key=lambda k: self.position[k])
+                        self.push(pair[0], pair[1])
+
+    def push(self, a: int, b: int) -> None:
+        if a == b or (a, b) in self.seen or self.position[a] > self.position[b]:
+            return
+        self.seen.add((a, b))
+        first, second = self.kernels[a], self.kernels[b]
+        if "call" in (first.form, second.form):
+            return
+        epilogue = first.form == "dot" and bool(set(first.outputs) & set(second.inputs))
+        same = [x.size for x in first.axes] == [x.size for x in second.axes]
+        distance = self.first[b] - self.first[a]
+        key = (not epilogue, not same, -self.saved(a, b), distance, self.first[a], self.first[b])
+        heapq.heappush(self.heap, (*key, a, b))
+
+    def saved(self, a: int, b: int) -> int:
+        """Bytes neither stored nor loaded any more when the two are one."""
+        first, second = self.kernels[a], self.kernels[b]
+        total = 0
+        for name in second.inputs:
+            if name in first.outputs:
+                total += self.program.buffers[name].nbytes * (1 if self.kept(name, a, b) else 2)
+            elif name in first.inputs:
+                total += self.program.buffers[name].nbytes
+        return total
+
+    def kept(self, name: str, a: int, b: int) -> bool:
+        role = self.program.buffers[name].role
+        return role != loop.TEMPORARY or bool(self.readers.get(name, set()) - {a, b})
+
+    # -- merging
+
+    def try_pair(self, a: int, b: int) -> None:
+        merged = self.attempt(a, b)
+        if isinstance(merged, Refusal):
+            return
+        between = self.between(a, b)
+        assert between is not None
+        self.replace(a, b, merged, *between)
+
+    def attempt(self, a: int, b: int) -> Kernel | Refusal:
+        first, second = self.kernels[a], self.kernels[b]
+        fence = self.check_fence(a, b)
+        if fence:
+            return fence
+        keep = [n for n in first.outputs if self.kept(n, a, b)]
+        merged = merge(first, second, self.program.buffers, keep, self.limits)
+        if isinstance(merged, Refusal):
+            return merged
+        if len(self.writers_shared(first, second)) > 0:
+            return Refusal("SPACE", {"why": "both store parts of one buffer"})
+        if self.between(a, b) is None:
+            return Refusal("CYCLE", {"through": self.position[b] - self.position[a] - 1})
+        return merged
+
+    def writers_shared(self, a: Kernel, b: Kernel) -> set[str]:
+        own = set(a.outputs) | set(b.outputs)
+        return {n for n in own if len(self.writers[n]) > 1}
+
+    def check_fence(self, a: int, b: int) -> Refusal | None:
+        """A kernel that others need cannot become part of an update of a variable."""
+        commits = [self.writes_variable(i) for i in (a, b)]
+        if any(commits) and not (a in self.committing and b in self.committing):
+            return Refusal("FENCE", {"why": "its results are needed before variables change"})
+        return None
+
+    def writes_variable(self, i: int) -> bool:
+        outputs = self.kernels[i].outputs
+        return any(self.program.buffers[n].role == loop.VARIABLE for n in outputs)
+
+    def between(self, a: int, b: int) -> tuple[set[int], set[int]] | None:
+        """The kernels after `a` and those before `b` that lie between; None when they meet."""
+        low, high = self.position[a], self.position[b]
+        forward = self.search(a, self.after, lambda p: p < high, skip=b)
+        if forward is None or any(b in self.after[k] for k in forward):
+            return None
+        backward = self.search(b, self.before, lambda p: p > low, skip=a)
+        return None if backward is None else (forward, backward)
+
+    def search(self, start: int, edges: dict[int, set[int]], inside: object, skip: int) -> set[int] | None:
+        found: set[int] = set()
+        stack = [start]
+        while stack:
+            for k in edges[stack.pop()]:
+                if k not in found and k != skip and inside(self.position[k]):  # type: ignore[operator]
+                    found.add(k)
+                    stack.append(k)
+                    if len(found) > _MOST_SEARCHED:
+                        return None
+        return found
+
+    def replace(self, a: int, b: int, merged: Kernel, forward: set[int], backward: set[int]) -> None:
+        new, self.next_id = self.next_id, self.next_id + 1
+        moved = sorted(backward, key=lambda k: self.position[k])
+        later = sorted(forward, key=lambda k: self.position[k])
+        slots = sorted(self.position[k] for k in (*moved, *later, a, b))
+        for k, slot in zip((*moved, new), slots, strict=False):
+            self.position[k] = slot
+        for k, slot in zip(later, slots[len(moved) + 1 :], strict=False):
+            self.position[k] = slot
+        self.first[new] = min(self.first[a], self.first[b])
+        if a in self.committing and b in self.committing:
+            self.committing.add(new)
+        self.after[new], self.before[new] = set(), set()
+        for old in (a, b):
+            self.unregister(old, self.kernels.pop(old))
+            for k in self.after.pop(old):
+                self.before[k].discard(old) if k in self.before else None
+                if k not in (a, b):
+                    self.edge(new, k)
+            for k in self.before.pop(old):
+                self.after[k].discard(old) if k in self.after else None
+                if k not in (a, b):
+                    self.edge(k, new)
+        self.kernels[new] = merged
+        self.register(new, merged)
+        self.push_pairs(new)
+
+    # -- the outcome
+
+    def result(self) -> Program:
+        order = sorted(self.kernels, key=lambda k: self.position[k])
+        for i in order:
+            self.explain(i)
+        # commits last: nothing but other commits waits for them
+        early = [k for k in order if not self.writes_variable(k)]
+        late = [k for k in order if self.writes_variable(k)]
+        waiting = self.waiting_for(late)
+        early, late = [k for k in early if k not in waiting], [
+            k for k in order if k in waiting or k in late
+        ]
+        used = {n for k in self.kernels.values() for n in (*k.inputs, *k.outputs)}
+        used |= {*self.program.inputs, *self.program.outputs, *self.program.variables}
+        buffers = {n: b for n, b in self.program.buffers.items() if n in used}
+        kernels = tuple(self.kernels[k] for k in (*early, *late))
+        return self.program.replace(
+            buffers=buffers, kernels=unique_names(kernels), commit=len(early)
+        )
+
+    def waiting_for(self, late: Iterable[int]) -> set[int]:
+        found: set[int] = set()
+        stack = list(late)
+        while stack:
+            for k in self.after[stack.pop()]:
+                if k not in found:
+                    found.add(k)
+                    stack.append(k)
+        return found
+
+    def explain(self, i: int) -> None:
+        kernel = self.kernels[i]
+        for name in kernel.outputs:
+            for r in sorted(self.readers.get(name, ()), key=lambda k: self.position[k]):
+                if r == i:
+                    continue
+                outcome = self.attempt(i, r) if self.position[i] < self.position[r] else Refusal("CYCLE")
+                refusal = outcome if isinstance(outcome, Refusal) else Refusal("NO_SAVING")
+                nbytes = self.program.buffers[name].nbytes
+                self.ctx.decisions.append(
+                    Decision(
+                        kernel.name, self.kernels[r].name, name, refusal.reason,
+                        {"bytes": nbytes, **refusal.numbers},
+                    )
+                )  # fmt: skip
+
+
+def unique_names(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
+    """Kernels named `k<position>_<what they compute>`."""
+    from dataclasses import replace
+
+    return tuple(
+        replace(k, name=f"k{i:02d}_{k.name.removeprefix('k')[:40] if k.name[:1] == 'k' and k.name[1:3].isdigit() else k.name[:40]}")
+        for i, k in enumerate(kernels)
+    )

@@ -1,0 +1,381 @@
+"""Merging two kernels into one: legality and profit, as functions that give a reason or a kernel.
+
+    k1(i, j): v = exp(x[..]); t[..] = v        k12(i, j): v = exp(x[..]); w = v + 1; y[..] = w
+    k2(i, j): w = t[..] + 1; y[..] = w     ->
+
+The second kernel's axes are mapped onto the first's by a buffer that both touch: equal strides
+are equal axes, an axis is split where the other kernel has two. A producer's value that nobody
+else reads is never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from graphc.ir import loop
+from graphc.ir.loop import PARALLEL, REDUCE, Access, Axis, Buffer, Kernel, Load, Ref, Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why two kernels stay apart; `numbers` are the values that decided."""
+
+    reason: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a kernel may grow."""
+
+    buffers: int = 24
+    statements: int = 96
+    prologue_ops: int = 4
+    broadcast_ops: int = 8
+
+
+def merge(
+    a: Kernel,
+    b: Kernel,
+    buffers: Mapping[str, Buffer],
+    keep: Iterable[str],
+    limits: Limits,
+) -> Kernel | Refusal:
+    """One kernel that does what `a` and then `b` do, or the reason why there is none.
+
+    `keep` are the buffers stored by `a` that someone besides `b` reads.
+    """
+    if a.form in ("call", "group") or b.form in ("call", "group"):
+        return Refusal("OPAQUE", {"forms": (a.form, b.form)})
+    link = _link(a, b, buffers)
+    if isinstance(link, Refusal):
+        return link
+    if a.form == "dot" and b.form == "dot":
+        return Refusal("TWO_DOTS")
+    if a.form == "dot" and b.form == "row":
+        return Refusal("REDUCE_AFTER_DOT")
+    if b.form == "dot":
+        return _prologue(a, b, buffers, set(keep), limits)
+    pair = _align(a, b, link)
+    if isinstance(pair, Refusal):
+        return pair
+    return _join(*pair, buffers, set(keep), limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    buffer: str
+    first: Access
+    second: Access
+
+
+def _link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> _Link | Refusal:
+    """The largest buffer through which the two kernels meet."""
+    stored = {s.access.buffer: s.access for s in a.body if isinstance(s, loop.Store)}
+    loads = _loads(b)
+    for access in loads:
+        if access.buffer in stored and not access.is_plain:
+            return Refusal("NON_AFFINE", {"buffer": access.buffer})
+    met = [(buffers[x.buffer].nbytes, x.buffer, stored[x.buffer], x) for x in loads if x.buffer in stored]
+    if not met:
+        first = {x.buffer: x for x in _loads(a) if x.is_plain}
+        met = [
+            (buffers[x.buffer].nbytes, x.buffer, first[x.buffer], x)
+            for x in loads
+            if x.buffer in first and x.is_plain
+        ]
+    if not met:
+        return Refusal("NO_SAVING")
+    _, name, one, two = max(met, key=lambda m: (m[0], sum(map(bool, m[3].strides)), m[1]))
+    return _Link(name, one, two)
+
+
+def _loads(kernel: Kernel) -> list[Access]:
+    return [x for s in kernel.body for e in loop.expressions(s) for x in loop.accesses(e)]
+
+
+# -- one set of axes for both
+
+
+def _align(a: Kernel, b: Kernel, link: _Link) -> tuple[Kernel, Kernel, int] | Refusal:
+    """Both kernels over common axes, and how many axes only `b` has (they are the last)."""
+    sizes = tuple(x.size for x in a.axes)
+    if sizes == tuple(x.size for x in b.axes) and link.first.strides == link.second.strides:
+        return a, b, 0
+    factors = _common_axes(a, b, link)
+    if isinstance(factors, Refusal):
+        return factors
+    matched, a_rest, b_rest = factors
+    pairs = _match_rest(a, b, a_rest, b_rest)
+    b_new = [i for i in b_rest if i not in pairs]
+    axes: list[Axis] = []
+    a_terms: list[list[tuple[int, int]]] = [[] for _ in a.axes]
+    b_terms: list[list[tuple[int, int]]] = [[] for _ in b.axes]
+    for i, (ai, a_factor, bi, b_factor, size) in enumerate(matched):
+        a_terms[ai].append((i, a_factor))
+        b_terms[bi].append((i, b_factor))
+        axes.append(Axis(f"i{i}", size, a.axes[ai].kind))
+    for i in a_rest:
+        a_terms[i].append((len(axes), 1))
+        for j, partner in pairs.items():
+            if partner == i:
+                b_terms[j].append((len(axes), 1))
+        axes.append(Axis(f"i{len(axes)}", a.axes[i].size, a.axes[i].kind))
+    for j in b_new:
+        b_terms[j].append((len(axes), 1))
+        axes.append(Axis(f"i{len(axes)}", b.axes[j].size, PARALLEL))
+    return _over(a, axes, a_terms), _over(b, axes, b_terms), len(b_new)
+
+
+_Factor = tuple[int, int, int, int, int]  # a's axis, its factor, b's axis, its factor, size
+
+
+def _common_axes(
+    a: Kernel, b: Kernel, link: _Link
+) -> tuple[list[_Factor], list[int], list[int]] | Refusal:
+    """Split the axes that index the shared buffer into common ones, outermost first."""
+    if link.first.offset != link.second.offset:
+        return Refusal("SPACE", {"buffer": link.buffer, "why": "another part of it is read"})
+    left, right = _by_stride(a, link.first), _by_stride(b, link.second)
+    result: list[_Factor] = []
+    x = y = (0, 0, 0, 1)  # axis, stride, factor so far, size left
+    while left or right or x[3] > 1 or y[3] > 1:
+        if x[3] == 1:
+            x = (*left.pop(),) if left else (0, 0, 0, 1)
+        if y[3] == 1:
+            y = (*right.pop(),) if right else (0, 0, 0, 1)
+        if x[1] != y[1] or x[3] == 1 or y[3] == 1:
+            return _space(a, b, link)
+        step = min(x[3], y[3])
+        if x[3] % step or y[3] % step:
+            return _space(a, b, link)
+        result.append((x[0], x[2], y[0], y[2], step))
+        x = (x[0], x[1] * step, x[2] * step, x[3] // step)
+        y = (y[0], y[1] * step, y[2] * step, y[3] // step)
+    rest = [
+        [i for i, s in enumerate(access.strides) if s == 0] for access in (link.first, link.second)
+    ]
+    return result[::-1], rest[0], rest[1]
+
+
+def _by_stride(kernel: Kernel, access: Access) -> list[tuple[int, int, int, int]]:
+    """(axis, stride, 1, size) of the axes that move the access, the innermost last."""
+    items = [
+        (i, s, 1, axis.size)
+        for i, (s, axis) in enumerate(zip(access.strides, kernel.axes, strict=True))
+        if s
+    ]
+    return sorted(items, key=lambda item: -item[1])
+
+
+def _space(a: Kernel, b: Kernel, link: _Link) -> Refusal:
+    return Refusal(
+        "SPACE",
+        {
+            "buffer": link.buffer,
+            "producer_axes": tuple(x.size for x in a.axes),
+            "consumer_axes": tuple(x.size for x in b.axes),
+        },
+    )
+
+
+def _match_rest(a: Kernel, b: Kernel, a_rest: list[int], b_rest: list[int]) -> dict[int, int]:
+    """b's axes that the link does not move, paired with such axes of a: same size, and, where
+    both kernels load a buffer, the same stride."""
+    first = {x.buffer: x for x in _loads(a) if x.is_plain}
+    shared = [(first[x.buffer], x) for x in _loads(b) if x.is_plain and x.buffer in first]
+    free = list(a_rest)
+    pairs: dict[int, int] = {}
+    for j in b_rest:
+        fits = [i for i in free if a.axes[i].size == b.axes[j].size]
+        fits.sort(key=lambda i: -sum(x.strides[i] == y.strides[j] != 0 for x, y in shared))
+        if fits:
+            pairs[j] = fits[0]
+            free.remove(fits[0])
+    return pairs
+
+
+def _over(kernel: Kernel, axes: list[Axis], terms: list[list[tuple[int, int]]]) -> Kernel:
+    kinds = {i: kernel.axes[old].kind for old, parts in enumerate(terms) for i, _ in parts}
+    own = tuple(Axis(x.name, x.size, kinds.get(i, PARALLEL)) for i, x in enumerate(axes))
+    return replace(kernel, axes=own, body=loop.remap_axes(kernel.body, terms, len(axes)))
+
+
+# -- one body
+
+
+def _join(
+    a: Kernel,
+    b: Kernel,
+    new_count: int,
+    buffers: Mapping[str, Buffer],
+    keep: set[str],
+    limits: Limits,
+) -> Kernel | Refusal:
+    kinds = _kinds(a, b)
+    if isinstance(kinds, Refusal):
+        return kinds
+    refusal = _check_new_axes(a, keep, new_count, limits)
+    if refusal:
+        return refusal
+    stored = {s.access.buffer: s for s in a.body if isinstance(s, loop.Store)}
+    for access in _loads(b):
+        if access.buffer in stored and access != stored[access.buffer].access:
+            return Refusal("SPACE", {"buffer": access.buffer, "why": "read in another order"})
+    refusal = _check_hazards(a, b, buffers)
+    if refusal:
+        return refusal
+    body = _substituted(a, b, stored, keep, buffers)
+    axes = tuple(replace(x, kind=k) for x, k in zip(a.axes, kinds, strict=True))
+    merged = _named(a, b, axes, body)
+    return _check_size(merged, limits) or _check_stores(merged) or merged
+
+
+def _kinds(a: Kernel, b: Kernel) -> list[str] | Refusal:
+    """Each axis's kind; the reductions of both must run over the same axes."""
+    a_red, b_red = a.reduced, b.reduced
+    if a_red and b_red and a_red != b_red:
+        return Refusal("SPACE", {"why": "they reduce other axes", "axes": (a_red, b_red)})
+    if a.form == "dot":
+        used = {i for s in b.body for e in _all_accesses(s) for i, x in enumerate(e.strides) if x}
+        if used & set(a_red):
+            return Refusal("SPACE", {"why": "the summed axes are gone after a dot"})
+    return [REDUCE if i in a_red or i in b_red else PARALLEL for i in range(len(a.axes))]
+
+
+def _all_accesses(stmt: Stmt) -> list[Access]:
+    result = [x for e in loop.expressions(stmt) for x in loop.accesses(e)]
+    return [*result, stmt.access] if isinstance(stmt, loop.Store) else result
+
+
+def _check_new_axes(a: Kernel, keep: set[str], count: int, limits: Limits) -> Refusal | None:
+    """Along axes that only the consumer has, the producer would be computed again and again."""
+    if not count:
+        return None
+    cost = _op_count(a)
+    if a.form != "flat" or keep & set(a.outputs) or cost > limits.broadcast_ops:
+        return Refusal("RECOMPUTE", {"ops": cost, "form": a.form, "axes": count})
+    return None
+
+
+def _op_count(kernel: Kernel) -> int:
+    parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+    return sum(isinstance(e, loop.Apply) and e.op != "cast" for e in parts)
+
+
+def _check_hazards(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> Refusal | None:
+    """A buffer that `b` overwrites must be read by `a` at the same place, in a flat kernel."""
+    writes = {s.access.buffer: s.access for s in b.body if isinstance(s, loop.Store)}
+    writes |= {s.access.buffer: s.access for s in a.body if isinstance(s, loop.Store)}
+    variables = {n for n in writes if buffers[n].role == loop.VARIABLE}
+    if not variables:
+        return None
+    if a.form != "flat" or b.form != "flat":
+        return Refusal("UPDATE", {"variables": tuple(sorted(variables))})
+    for access in (*_loads(a), *_loads(b)):
+        if access.buffer in variables and access != writes[access.buffer]:
+            return Refusal("HAZARD", {"variable": access.buffer})
+    return None
+
+
+def _substituted(
+    a: Kernel,
+    b: Kernel,
+    stored: Mapping[str, loop.Store],
+    keep: set[str],
+    buffers: Mapping[str, Buffer],
+) -> tuple[Stmt, ...]:
+    def change(expr: loop.Expr) -> loop.Expr:
+        if isinstance(expr, Load) and expr.is_plain and expr.pieces[0].buffer in stored:
+            return stored[expr.pieces[0].buffer].value
+        return expr
+
+    def stays(stmt: Stmt) -> bool:
+        if not isinstance(stmt, loop.Store) or stmt.access.buffer in keep:
+            return True
+        return buffers[stmt.access.buffer].role != loop.TEMPORARY
+
+    first = [s for s in a.body if stays(s)]
+    return (*first, *(loop.map_stmt(s, change) for s in b.body))
+
+
+def _named(a: Kernel, b: Kernel, axes: tuple[Axis, ...], body: tuple[Stmt, ...]) -> Kernel:
+    covers = tuple(dict.fromkeys((*a.covers, *b.covers)))
+    where = tuple(dict.fromkeys((*a.where, *b.where)))
+    return Kernel(b.name, axes, body, covers, where)
+
+
+def _check_size(kernel: Kernel, limits: Limits) -> Refusal | None:
+    count = len(set(kernel.inputs) | set(kernel.outputs))
+    if count > limits.buffers or len(kernel.body) > limits.statements:
+        return Refusal("TOO_BIG", {"buffers": count, "statements": len(kernel.body)})
+    return None
+
+
+def _check_stores(kernel: Kernel) -> Refusal | None:
+    """Every store must name every parallel axis, or the same element is stored many times."""
+    for stmt in kernel.body:
+        if isinstance(stmt, loop.Store):
+            missing = [i for i in kernel.parallel if not stmt.access.strides[i]]
+            if missing:
+                return Refusal("SPACE", {"buffer": stmt.access.buffer, "why": "it has fewer axes"})
+    return None
+
+
+# -- a producer inside a dot's operand
+
+
+def _prologue(
+    a: Kernel, b: Kernel, buffers: Mapping[str, Buffer], keep: set[str], limits: Limits
+) -> Kernel | Refusal:
+    dot = next(s for s in b.body if isinstance(s, loop.Dot))
+    outputs = a.outputs
+    cost = _op_count(a)
+    if a.form != "flat" or len(outputs) != 1 or outputs[0] in keep:
+        return Refusal("PROLOGUE", {"form": a.form, "outputs": len(outputs)})
+    reads = sum(buffers[n].size > 1 for n in a.inputs)
+    if cost > limits.prologue_ops or reads > 1 or buffers[outputs[0]].role != loop.TEMPORARY:
+        return Refusal("PROLOGUE", {"ops": cost, "reads": reads})
+    both = [x for e in (dot.a, dot.b) for x in loop.accesses(e) if x.buffer == outputs[0]]
+    if len(both) != 1 or outputs[0] in {x.buffer for x in _loads_after(b, dot)}:
+        return Refusal("PROLOGUE", {"why": "it is read twice"})
+    store = next(s for s in a.body if isinstance(s, loop.Store))
+    pair = _align(a, b, _Link(outputs[0], store.access, both[0]))
+    if isinstance(pair, Refusal):
+        return pair
+    first, second, _ = pair
+    return _inline_operand(first, second, limits)
+
+
+def _loads_after(kernel: Kernel, dot: loop.Dot) -> list[Access]:
+    return [
+        x for s in kernel.body if s is not dot for e in loop.expressions(s) for x in loop.accesses(e)
+    ]
+
+
+def _inline_operand(a: Kernel, b: Kernel, limits: Limits) -> Kernel | Refusal:
+    values: dict[str, loop.Expr] = {}
+
+    def expand(expr: loop.Expr) -> loop.Expr:
+        return values[expr.name] if isinstance(expr, Ref) and expr.name in values else expr
+
+    result: loop.Expr | None = None
+    target = ""
+    for stmt in a.body:
+        if isinstance(stmt, loop.Let):
+            values[stmt.name] = loop.map_expr(stmt.value, expand)
+        elif isinstance(stmt, loop.Store):
+            result, target = loop.map_expr(stmt.value, expand), stmt.access.buffer
+    assert result is not None
+    final = result
+
+    def change(expr: loop.Expr) -> loop.Expr:
+        if isinstance(expr, Load) and expr.pieces[0].buffer == target:
+            return final
+        return expr
+
+    body = tuple(loop.map_stmt(s, change) for s in b.body)
+    merged = _named(a, b, b.axes, body)
+    return _check_size(merged, limits) or merged

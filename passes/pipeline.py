@@ -1,0 +1,31 @@
+"""The pipeline: one literal list of passes, and nothing else decides their order."""
+
+from __future__ import annotations
+
+from graphc.ir.computation import Computation
+from graphc.ir.loop import Program
+from graphc.passes.context import Context
+from graphc.passes.decompose import decompose
+from graphc.passes.fuse import fuse
+from graphc.passes.lower import lower
+from graphc.passes.manager import run_passes
+from graphc.passes.plan_memory import plan_memory
+from graphc.passes.specialize import specialize
+
+PIPELINE = (
+    # graph -> graph
+    specialize,
+    decompose,
+    # graph -> program
+    lower,
+    # program -> program
+    fuse,
+    plan_memory,
+)
+
+
+def compile_program(computation: Computation, ctx: Context) -> Program:
+    """The program of a computation, through the whole pipeline."""
+    result = run_passes(PIPELINE, computation, ctx)
+    assert isinstance(result, Program)
+    return result

@@ -1,0 +1,88 @@
+"""specialize: every unknown dim becomes a number.
+
+    placeholder float32[x.0, 784]  ->  placeholder float32[100, 784]     (the feed's shape)
+    reshape(x, shape tensor)       ->  reshape(x){shape=(100, 28, 28)}   (computed on the host)
+
+Everything below this pass is static. A shape, axis or count given as a tensor is evaluated in
+NumPy; when it depends on fed values, the feeds are noted, and the executable is keyed by them.
+Cost: one walk, plus what the host evaluates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphc.ir.computation import Computation, clone, rewrite, topological_order
+from graphc.ir.errors import FeedError, ShapeError
+from graphc.ir.graph import Node, Value, apply
+from graphc.ir.interpret import MissingValue, evaluate
+from graphc.ir.table import freeze
+from graphc.passes.context import Context
+
+
+def specialize(computation: Computation, ctx: Context) -> Computation:
+    """Fix all shapes by those of the feeds; ShapeError where one stays unknown."""
+    placeholders: dict[Node, Node] = {}
+
+    def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if node.op.name == "placeholder":
+            new = _static_placeholder(node, ctx)
+            placeholders[new] = node
+            return None if new is node else new.outputs
+        if node.op.name == "variable":
+            if not node.types[0].is_static:
+                raise ShapeError(f"variable {node.name!r} has the unknown shape {node.types[0]}")
+            return None
+        if any(i < len(inputs) for i in node.op.host_inputs):
+            return _resolve_host_inputs(node, inputs, placeholders, ctx)
+        return None
+
+    # placeholders that nothing reads still are inputs
+    result = rewrite(computation, visit)
+    inputs = [_static_placeholder(n, ctx) if n in computation.inputs else n for n in result.inputs]
+    return result.replace(inputs=inputs, stage="static")
+
+
+def _static_placeholder(node: Node, ctx: Context) -> Node:
+    shape = ctx.feed_shapes.get(node)
+    if shape is None:
+        if node.types[0].is_static:
+            return node
+        raise FeedError(f"placeholder {node.name!r} of type {node.types[0]} needs a feed")
+    if shape == node.types[0].shape:
+        return node
+    return apply(node.op, (), {**node.attrs, "shape": shape}, node.name)
+
+
+def _resolve_host_inputs(
+    node: Node, inputs: tuple[Value, ...], placeholders: dict[Node, Node], ctx: Context
+) -> tuple[Value, ...]:
+    attrs = dict(node.attrs)
+    data = [v for i, v in enumerate(inputs) if i not in node.op.host_inputs]
+    for position, name in node.op.host_inputs.items():
+        if position < len(inputs):
+            attrs[name] = freeze(_host_value(inputs[position], node, placeholders, ctx).tolist())
+    return apply(node.op, data, attrs, node.name).outputs
+
+
+def _host_value(
+    value: Value, reader: Node, placeholders: dict[Node, Node], ctx: Context
+) -> np.ndarray:
+    """The value, by the NumPy evaluator over the part of the graph that leads to it."""
+    given = {}
+    for node in topological_order([value.node]):
+        old = placeholders.get(node)
+        if old is not None and old in ctx.feed_values:
+            given[node] = ctx.feed_values[old]
+            ctx.value_inputs.add(old)
+    try:
+        return evaluate([value], given)[0]
+    except MissingValue as error:
+        raise ShapeError(
+            f"op {reader.name!r} needs the value of {value.node.name!r} to know its shape, and that "
+            f"depends on {error.node.op.name} {error.node.name!r}"
+            + (f" ({reader.where})" if reader.where else "")
+        ) from None
+
+
+__all__ = ["clone", "specialize"]

@@ -1,0 +1,1 @@
+"""Sessions, executables, devices and what they keep between runs."""
