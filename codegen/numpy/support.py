@@ -1,0 +1,141 @@
+"""What emitted NumPy code calls besides NumPy and `graphc.ir.elementwise`: views, gathers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+
+
+class Memory:
+    """The flat arrays of a program's fixed buffers, by name, and the scratch that kernels share.
+
+    `scratches` has one block per thread, `pool` the threads besides the calling one.
+    """
+
+    def __init__(
+        self,
+        buffers: dict[str, np.ndarray],
+        scratches: Sequence[np.ndarray],
+        pool: Executor | None = None,
+    ) -> None:
+        self.buffers = buffers
+        self.scratches = scratches
+        self.pool = pool
+        self._scratch = scratches[0]
+
+    def of_thread(self, number: int) -> Memory:
+        """The same buffers with the scratch of one thread."""
+        return Memory(self.buffers, self.scratches[number:], self.pool)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.buffers[name]
+
+    def scratch(self, offset: int, dtype: Any, shape: Sequence[int]) -> np.ndarray:
+        """An array in the scratch memory, `offset` bytes from its start."""
+        dtype = np.dtype(dtype)
+        count = int(np.prod(shape, dtype=np.int64))
+        part = self._scratch[offset : offset + count * dtype.itemsize]
+        return part.view(dtype).reshape(shape)
+
+
+def view(flat: np.ndarray, shape: Sequence[int], strides: Sequence[int], offset: int) -> np.ndarray:
+    """A strided view of a flat array; strides and offset are counted in elements."""
+    size = flat.itemsize
+    steps = [s * size for s in strides]
+    if flat.dtype.isbuiltin == 1:
+        return np.ndarray(shape, flat.dtype, flat, offset * size, steps)
+    # extension dtypes (bfloat16) have no buffer protocol
+    raw = flat.view(np.uint16)
+    return np.ndarray(shape, raw.dtype, raw, offset * size, steps).view(flat.dtype)
+
+
+def gather(
+    flat: np.ndarray,
+    base: np.ndarray | int,
+    index: np.ndarray,
+    stride: int,
+    size: int,
+    fill: Any,
+    out: np.ndarray,
+) -> None:
+    """out = flat[base + stride * index]; `fill` where index is outside range(size)."""
+    inside = (index >= 0) & (index < size)
+    at = np.where(inside, index, 0).astype(np.int64, copy=False) * stride + base
+    if out.dtype.isbuiltin == 1 and at.shape == out.shape:
+        np.take(flat, at, out=out, mode="clip")
+    else:
+        out[...] = flat[at]
+    if not inside.all():
+        np.copyto(out, out.dtype.type(fill), where=~inside)
+
+
+def guarded(
+    flat: np.ndarray, index: np.ndarray, holds: np.ndarray, out: np.ndarray
+) -> None:
+    """out = flat[index] where `holds`; both are precomputed over out's shape."""
+    np.copyto(out, flat[index], where=holds)
+
+
+def positions(
+    sizes: Sequence[int], strides: Sequence[int], offset: int, divisor: int, guards: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """(index, holds) of a guarded access over all points of the axes."""
+    grid = np.indices(tuple(sizes), dtype=np.int64, sparse=True)
+
+    def linear(factors: Sequence[int], start: int) -> np.ndarray:
+        total = np.full((1,) * len(sizes), start, np.int64)
+        for factor, axis in zip(factors, grid, strict=True):
+            if factor:
+                total = total + factor * axis
+        return total
+
+    holds = np.ones((1,) * len(sizes), np.bool_)
+    for factors, start, size, step in guards:
+        v = linear(factors, start)
+        holds = holds & (v >= 0) & (v < size * step) & (v % step == 0)
+    index = np.where(holds, linear(strides, offset) // divisor, 0)
+    return np.broadcast_to(index, sizes), np.broadcast_to(holds, sizes)
+
+
+def arg_reduce(
+    function: Callable[..., Any], x: np.ndarray, axes: tuple[int, ...], out: np.ndarray
+) -> None:
+    """out = the row-major position over `axes` (kept as 1) of the extremum."""
+    rest = [i for i in range(x.ndim) if i not in axes]
+    moved = x.transpose([*rest, *axes])
+    rows = moved.reshape([x.shape[i] for i in rest] + [-1])
+    np.copyto(out, function(rows, axis=-1).reshape(out.shape), casting="unsafe")
+
+
+def shared(
+    share: Callable[[Memory], Callable[..., None]], mem: Memory, extent: int, step: int
+) -> Callable[..., None]:
+    """A launch that gives each thread its part of range(extent), in multiples of `step`."""
+    tiles = -(-extent // step)
+    count = min(len(mem.scratches), tiles) if mem.pool else 1
+    walks = [share(mem.of_thread(i)) for i in range(count)]
+    if count == 1:
+        return functools.partial(walks[0], 0, extent)
+    bounds = [min(extent, tiles * i // count * step) for i in range(count + 1)]
+    pool = mem.pool
+    assert pool is not None
+
+    def launch(*arrays: np.ndarray) -> None:
+        others = [
+            pool.submit(_quiet, walks[i], bounds[i], bounds[i + 1], *arrays)
+            for i in range(1, count)
+        ]
+        walks[0](bounds[0], bounds[1], *arrays)
+        for other in others:
+            other.result()
+
+    return launch
+
+
+def _quiet(walk: Callable[..., None], *args: Any) -> None:
+    with np.errstate(all="ignore"):  # the state is a thread's own
+        walk(*args)

@@ -1,0 +1,59 @@
+"""What the loader must know of an emitted kernel, and the options of emission."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.ir.dtypes import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What changes the emitted text besides the program.
+
+    `tf32` lets tensor cores round float32 operands to 10 bits of mantissa; `interpret` avoids
+    what Triton's interpreter cannot do; `processors` is the number of streaming multiprocessors
+    that a launch should keep busy.
+    """
+
+    tf32: bool = False
+    interpret: bool = False
+    processors: int = 132
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Memory of one kernel, between its stages: `size` elements of `dtype`."""
+
+    name: str
+    dtype: DType
+    size: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes."""
+        return self.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One launch: the function, its one-dimensional grid, its arguments and its resources.
+
+    `arguments` name buffers and workspaces of the kernel, in the order of the parameters.
+    """
+
+    function: str
+    grid: int
+    arguments: tuple[str, ...]
+    num_warps: int = 4
+    num_stages: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How one kernel of a program runs: stages in order, over common workspaces."""
+
+    kernel: str
+    recipe: str
+    stages: tuple[Stage, ...] = ()
+    workspaces: tuple[Workspace, ...] = ()

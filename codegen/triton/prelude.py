@@ -1,0 +1,243 @@
+"""Small device functions that emitted kernels call: what Triton's language itself lacks.
+
+All are written with `tl` alone (Triton's interpreter has no libdevice). They follow NumPy: NaN
+travels, integer division floors and gives 0 for a divisor of 0.
+"""
+
+from __future__ import annotations
+
+import re
+
+HEADER = "import triton\nimport triton.language as tl\n"
+
+_FUNCTIONS = '''
+@triton.jit
+def maximum(x, y):
+    """The greater; NaN when either is."""
+    return tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def minimum(x, y):
+    """The smaller; NaN when either is."""
+    return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def product(x, y):
+    """x * y, to combine a reduction."""
+    return x * y
+
+
+@triton.jit
+def greater_pair(x, i, y, j):
+    """The greater value and its position; NaN before all, then the lower position."""
+    x_nan = x != x
+    y_nan = y != y
+    tie = (x == y) | (x_nan & y_nan)
+    first = ((x > y) & (y == y)) | (x_nan & (y == y)) | (tie & (i < j))
+    return tl.where(first, x, y), tl.where(first, i, j)
+
+
+@triton.jit
+def smaller_pair(x, i, y, j):
+    """The smaller value and its position; NaN before all, then the lower position."""
+    x_nan = x != x
+    y_nan = y != y
+    tie = (x == y) | (x_nan & y_nan)
+    first = ((x < y) & (y == y)) | (x_nan & (y == y)) | (tie & (i < j))
+    return tl.where(first, x, y), tl.where(first, i, j)
+
+
+@triton.jit
+def sqrt(x):
+    """The square root, correctly rounded."""
+    if tl.constexpr(x.dtype == tl.float32):
+        return tl.sqrt_rn(x)
+    return tl.sqrt(x)
+
+
+@triton.jit
+def divide(x, y):
+    """x / y, correctly rounded."""
+    if tl.constexpr(x.dtype == tl.float32):
+        return tl.div_rn(x, y)
+    return x / y
+
+
+@triton.jit
+def sign(x):
+    """-1, 0 or 1; NaN stays NaN."""
+    return tl.where(x > 0, 1, tl.where(x < 0, -1, x))
+
+
+@triton.jit
+def rint(x):
+    """The nearest integer, ties to even: adding 2^23 (2^52) drops the fraction."""
+    if tl.constexpr(x.dtype == tl.float64):
+        big = tl.full([], 4503599627370496.0, tl.float64)
+    else:
+        big = tl.full([], 8388608.0, tl.float32)
+    size = tl.abs(x)
+    whole = (size + big) - big
+    signed = tl.where(x < 0, -whole, whole)
+    return tl.where(size < big, tl.where(whole == 0, 0.0 * x, signed), x)
+
+
+@triton.jit
+def expm1(x):
+    """exp(x) - 1; the series below 1/2, where the difference would lose digits."""
+    term = x
+    total = x
+    if tl.constexpr(x.dtype == tl.float64):
+        for n in tl.static_range(2, 17):
+            term = term * x * (1.0 / n)
+            total = total + term
+    else:
+        for n in tl.static_range(2, 10):
+            term = term * x * (1.0 / n)
+            total = total + term
+    return tl.where(tl.abs(x) < 0.5, total, tl.exp(x) - 1.0)
+
+
+@triton.jit
+def log1p(x):
+    """log(1 + x); below 1/2 as 2 atanh(x / (2 + x)), by its series."""
+    s = x / (x + 2.0)
+    square = s * s
+    power_of_s = s
+    total = s
+    if tl.constexpr(x.dtype == tl.float64):
+        for n in tl.static_range(3, 36, 2):
+            power_of_s = power_of_s * square
+            total = total + power_of_s * (1.0 / n)
+    else:
+        for n in tl.static_range(3, 18, 2):
+            power_of_s = power_of_s * square
+            total = total + power_of_s * (1.0 / n)
+    return tl.where(tl.abs(x) < 0.5, total * 2.0, tl.log(x + 1.0))
+
+
+@triton.jit
+def sigmoid(x):
+    """1 / (1 + exp(-x)); exp overflows to inf, which gives 0."""
+    return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+def tanh(x):
+    """The hyperbolic tangent: -e / (e + 2) with e = expm1(-2 |x|), and the sign of x."""
+    e = expm1(-2.0 * tl.abs(x))
+    t = -e / (e + 2.0)
+    return tl.where(x < 0, -t, tl.where(x == 0, x, t))
+
+
+@triton.jit
+def power(x, y):
+    """x to the power y, with the exceptional cases of IEEE 754 (section 9.2.1)."""
+    size = tl.abs(x)
+    result = tl.exp2(y * tl.log2(size))
+    whole = tl.floor(y) == y
+    half = y * 0.5
+    odd = whole & (tl.floor(half) != half) & (tl.abs(y) < 9007199254740992.0)
+    negative = (x < 0) | ((x == 0) & (1.0 / x < 0))
+    result = tl.where(negative & odd, -result, result)
+    result = tl.where((x < 0) & (size < float("inf")) & (whole == 0), float("nan"), result)
+    one = (x == 1) | (y == 0) | ((size == 1) & (tl.abs(y) == float("inf")))
+    return tl.where(one, 1.0, result)
+
+
+@triton.jit
+def _float_quotient(x, y):
+    """floor(x / y) and the remainder, corrected where the division rounded across an integer."""
+    quotient = tl.floor(divide(x, y))
+    rest = tl.fma(-quotient, y, x)
+    low = ((rest < 0) & (y > 0)) | ((rest > 0) & (y < 0))
+    high = ((rest >= y) & (y > 0)) | ((rest <= y) & (y < 0))
+    quotient = tl.where(low, quotient - 1.0, tl.where(high, quotient + 1.0, quotient))
+    rest = tl.where(low, rest + y, tl.where(high, rest - y, rest))
+    endless = (tl.abs(y) == float("inf")) & (tl.abs(x) < float("inf"))
+    away = (x != 0) & ((x < 0) != (y < 0))
+    quotient = tl.where(endless, tl.where(away, -1.0, 0.0), quotient)
+    rest = tl.where(endless, tl.where(away, y, x), rest)
+    return tl.where((tl.abs(x) == float("inf")) & (y != 0), float("nan"), quotient), rest
+
+
+@triton.jit
+def floordiv(x, y):
+    """The floor of x / y; integers divided by 0 give 0."""
+    if tl.constexpr(x.dtype.is_floating()):
+        quotient, _ = _float_quotient(x, y)
+        return quotient
+    if tl.constexpr(x.dtype.is_int_unsigned()):
+        return tl.where(y == 0, 0, x // tl.where(y == 0, 1, y))
+    # -1 is set apart: the least integer divided by it overflows
+    safe = tl.where((y == 0) | (y == -1), 1, y)
+    quotient = x // safe
+    rest = x - quotient * safe
+    quotient = tl.where((rest != 0) & ((rest < 0) != (safe < 0)), quotient - 1, quotient)
+    return tl.where(y == 0, 0, tl.where(y == -1, 0 - x, quotient))
+
+
+@triton.jit
+def floormod(x, y):
+    """x - floor(x / y) * y, with the sign of y; integers modulo 0 give 0."""
+    if tl.constexpr(x.dtype.is_floating()):
+        _, rest = _float_quotient(x, y)
+        return rest
+    if tl.constexpr(x.dtype.is_int_unsigned()):
+        return tl.where(y == 0, 0, x % tl.where(y == 0, 1, y))
+    safe = tl.where((y == 0) | (y == -1), 1, y)
+    rest = x % safe
+    rest = tl.where((rest != 0) & ((rest < 0) != (safe < 0)), rest + safe, rest)
+    return tl.where((y == 0) | (y == -1), 0, rest)
+
+
+@triton.jit
+def philox(index, run, key: tl.constexpr):
+    """The first word of Philox 4x32-10 (Salmon et al. 2011) at counter (index, run)."""
+    c0 = index.to(tl.uint64).to(tl.uint32)
+    c1 = (index.to(tl.uint64) >> 32).to(tl.uint32)
+    c2 = run.to(tl.uint64).to(tl.uint32)
+    c3 = (run.to(tl.uint64) >> 32).to(tl.uint32)
+    m0 = tl.full([], 0xD2511F53, tl.uint32)
+    m1 = tl.full([], 0xCD9E8D57, tl.uint32)
+    c2 = c2 + c0 * 0
+    c3 = c3 + c0 * 0
+    for i in tl.static_range(10):
+        k0 = tl.full([], ((key & 0xFFFFFFFF) + i * 0x9E3779B9) & 0xFFFFFFFF, tl.uint32)
+        k1 = tl.full([], ((key >> 32) + i * 0xBB67AE85) & 0xFFFFFFFF, tl.uint32)
+        high0 = tl.umulhi(c0, m0 + c0 * 0)
+        high1 = tl.umulhi(c2, m1 + c0 * 0)
+        low0 = c0 * m0
+        low1 = c2 * m1
+        c0 = high1 ^ c1 ^ k0
+        c1 = low1
+        c2 = high0 ^ c3 ^ k1
+        c3 = low0
+    return c0
+'''
+
+
+def _functions() -> dict[str, str]:
+    parts = re.split(r"(?=^@triton\.jit$)", _FUNCTIONS, flags=re.MULTILINE)
+    named = (p.strip() for p in parts if p.strip())
+    return {re.search(r"def (\w+)", p).group(1): p for p in named}  # type: ignore[union-attr]
+
+
+def function_names() -> tuple[str, ...]:
+    """The names that a spelling in the op table may use, besides those of `tl`."""
+    return tuple(_functions())
+
+
+def prelude(text: str) -> str:
+    """The functions that `text` calls, and those that they call, in their order here."""
+    functions = _functions()
+    needed: set[str] = set()
+    pending = [text]
+    while pending:
+        words = set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)", pending.pop()))
+        found = (words & functions.keys()) - needed
+        needed |= found
+        pending.extend(functions[name] for name in found)
+    return "\n\n\n".join(source for name, source in functions.items() if name in needed)

@@ -1,0 +1,169 @@
+"""The NumPy device: what needs nothing but NumPy, and what the other devices are tested against."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import linecache
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen.module import Module
+from graphc.codegen.numpy import emit
+from graphc.codegen.numpy.emit import dynamic_buffers
+from graphc.codegen.numpy.support import Memory
+from graphc.ir import loop
+from graphc.ir.dtypes import DType
+from graphc.ir.loop import Program
+from graphc.ir.settings import Settings
+from graphc.passes.context import Target
+
+_ALIGN = 64
+_module_numbers = itertools.count()
+
+
+def aligned_bytes(count: int) -> np.ndarray:
+    """Zeroed bytes whose address is a multiple of the cache line's length."""
+    raw = np.zeros(count + _ALIGN, np.uint8)
+    start = -raw.ctypes.data % _ALIGN
+    return raw[start : start + count]
+
+
+def build(text: str, name: str) -> dict[str, Any]:
+    """Execute generated source; tracebacks show its lines."""
+    file = f"<graphc {name} {next(_module_numbers)}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    namespace: dict[str, Any] = {"__name__": name}
+    exec(compile(text, file, "exec"), namespace)
+    return namespace
+
+
+@functools.cache
+def thread_pool(threads: int) -> ThreadPoolExecutor | None:
+    """The threads besides the calling one, shared by all executables; started when first used."""
+    return ThreadPoolExecutor(threads - 1, "graphc") if threads > 1 else None
+
+
+class OutputPool:
+    """Memory for large fetched arrays, taken back when the caller has dropped them.
+
+    The first touch of fresh pages costs more than filling them. A block is free again when
+    nothing but the pool refers to it: every array and view that a caller holds keeps it alive.
+    """
+
+    _LARGE = 1 << 20  # bytes; below, the allocator is quick enough
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, list[np.ndarray]] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """An array that no one else holds, its content undefined."""
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if nbytes < self._LARGE:
+            return np.empty(shape, dtype)
+        blocks = self._blocks.setdefault(name, [])
+        for block in blocks:
+            if sys.getrefcount(block) == 3:  # the list, the loop's variable, the call's argument
+                return block.view(dtype).reshape(shape)
+        blocks.append(np.empty(nbytes, np.uint8))
+        return blocks[-1].view(dtype).reshape(shape)
+
+
+class NumPyExecutable:
+    """A bound program: feeds in, outputs out."""
+
+    def __init__(
+        self, program: Program, module: Module, buffers: dict[str, np.ndarray], threads: int
+    ) -> None:
+        self._outputs = tuple(program.buffers[n] for n in program.outputs)
+        self._inputs = tuple(program.buffers[n] for n in program.inputs)
+        fresh = [b for b in program.buffers.values() if b.role == loop.OUTPUT]
+        self._fresh = tuple((b.name, b.shape, b.dtype.numpy) for b in fresh)
+        self._buffers = buffers
+        self._pool = OutputPool()
+        counters = [b.name for b in program.buffers.values() if b.role == loop.COUNTER]
+        self._counter = buffers[counters[0]] if counters else None
+        names = dynamic_buffers(program)
+        self._order = tuple(names)
+        scratches = [aligned_bytes(module.scratch_bytes) for _ in range(threads)]
+        memory = Memory(buffers, scratches, thread_pool(threads))
+        bind: Callable[[Memory], Callable[..., None]] = build(module.text, "program")["bind"]
+        self._run = bind(memory)
+
+    def run(self, feeds: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
+        """Run once; see graphc.runtime.devices.base.Executable."""
+        flat = [np.ascontiguousarray(x).reshape(-1) for x in feeds]
+        outputs = {name: self._pool.take(name, shape, dtype) for name, shape, dtype in self._fresh}
+        if self._counter is not None:
+            self._counter[0] = run
+        with np.errstate(all="ignore"):
+            self._run(*flat, *(x.reshape(-1) for x in outputs.values()))
+        if not self._outputs:
+            return []
+        return self._collect(flat, outputs)
+
+    def _collect(
+        self, flat: list[np.ndarray], outputs: dict[str, np.ndarray]
+    ) -> list[np.ndarray]:
+        """Each fetched value in an array of its own, also one that is fetched twice or fed."""
+        result: list[np.ndarray] = []
+        given: set[str] = set()
+        inputs = {b.name: x for b, x in zip(self._inputs, flat, strict=True)}
+        for b in self._outputs:
+            array = outputs.get(b.name)
+            if array is None:
+                source = inputs[b.name] if b.name in inputs else self._buffers[b.name]
+                array = source.reshape(b.shape).copy()
+            elif b.name in given:
+                array = array.copy()
+            given.add(b.name)
+            result.append(array)
+        return result
+
+
+class NumPyDevice:
+    """Programs as NumPy calls in this process."""
+
+    name = "numpy"
+
+    def __init__(self) -> None:
+        self.target = Target("numpy")
+
+    def allocate(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """Zeroed dense memory."""
+        count = int(np.prod(shape, dtype=np.int64))
+        return aligned_bytes(count * dtype.itemsize).view(dtype.numpy).reshape(shape)
+
+    def read(self, storage: np.ndarray) -> np.ndarray:
+        """A copy of the variable's value."""
+        return storage.copy()
+
+    def write(self, storage: np.ndarray, array: np.ndarray) -> None:
+        """Set the variable's value."""
+        storage[...] = array
+
+    def load(
+        self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings
+    ) -> NumPyExecutable:
+        """Emit and bind; one arena for the temporaries, one scratch for all kernels."""
+        buffers = {name: storage.reshape(-1) for name, storage in variables.items()}
+        plan = program.plan
+        assert plan is not None, "a program is planned before it is loaded"
+        arena = aligned_bytes(plan.arena_bytes)
+        for b in program.buffers.values():
+            if b.role == loop.CONSTANT:
+                buffers[b.name] = b.value.array.reshape(-1)
+            elif b.role == loop.TEMPORARY:
+                start = plan.offsets[b.name]
+                buffers[b.name] = arena[start : start + b.nbytes].view(b.dtype.numpy)
+            elif b.role == loop.COUNTER:
+                buffers[b.name] = np.zeros(1, np.int64)
+        return NumPyExecutable(program, emit(program), buffers, settings.threads)
+
+    def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
+        """Per kernel name, its Python source."""
+        return emit(program).kernels

@@ -1,0 +1,229 @@
+"""`explain`: what the compiler made of some fetches, without running them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.ir import loop
+from graphc.ir.computation import Computation, cut
+from graphc.ir.dtypes import as_dtype
+from graphc.ir.errors import FeedError
+from graphc.ir.graph import Graph, Node, Value, get_default_graph
+from graphc.ir.loop import Program
+from graphc.ir.settings import Settings
+from graphc.passes.context import Context, Decision
+from graphc.passes.pipeline import compile_program
+from graphc.runtime.devices import open_device
+from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """One kernel: what it covers, the bytes it moves at least, its source on the device."""
+
+    name: str
+    form: str
+    covers: tuple[str, ...]
+    reads_bytes: int
+    writes_bytes: int
+    flops: float
+    where: tuple[str, ...]
+    source: str
+    loops: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.form}): {', '.join(self.covers)}"
+
+
+@dataclass(frozen=True)
+class Unfused:
+    """An edge between two kernels that stayed: the value in memory, and why."""
+
+    edge: tuple[str, str]
+    buffer: str
+    reason: str
+    numbers: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the compiler did; prints as a table."""
+
+    kernels: tuple[KernelReport, ...]
+    unfused: tuple[Unfused, ...]
+    arena_bytes: int
+    arena_lower_bound: int
+    naive_bytes: int
+    nodes_before: int
+    nodes_after: int
+    seconds: Mapping[str, float]
+    device: str
+    program: Program = field(repr=False)
+
+    def __str__(self) -> str:
+        rows = [("kernel", "form", "reads", "writes", "covers")]
+        rows += [
+            (k.name, k.form, f"{k.reads_bytes:,}", f"{k.writes_bytes:,}", _short(k.covers))
+            for k in self.kernels
+        ]
+        widths = [max(len(r[i]) for r in rows) for i in range(4)]
+        lines = [_row(r, widths) for r in rows]
+        lines.insert(1, "-" * (sum(widths) + 14))
+        edges = [f"  {u.edge[0]} -> {u.edge[1]}: {u.reason} {_numbers(u.numbers)}" for u in self.unfused]
+        return "\n".join(
+            [
+                f"{self.device}: {self.nodes_before} ops -> {self.nodes_after} after the passes -> "
+                f"{len(self.kernels)} kernels",
+                *lines,
+                f"arena {self.arena_bytes:,} bytes (lower bound {self.arena_lower_bound:,}, "
+                f"without sharing {self.naive_bytes:,})",
+                *(["not fused:", *edges] if edges else []),
+            ]
+        )
+
+
+def _row(cells: tuple[str, ...], widths: list[int]) -> str:
+    name, form, reads, writes, covers = cells
+    return (
+        f"{name:<{widths[0]}}  {form:<{widths[1]}}  {reads:>{widths[2]}}  "
+        f"{writes:>{widths[3]}}  {covers}"
+    ).rstrip()
+
+
+def _short(names: tuple[str, ...], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
+
+
+def _numbers(numbers: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in numbers.items())
+
+
+def explain(
+    fetches: Any,
+    feeds: Mapping[Any, Any] | None = None,
+    device: str = "auto",
+    graph: Graph | None = None,
+    **settings: Any,
+) -> Report:
+    """Compile the fetches and report kernels, unfused edges and memory, without running.
+
+    Shapes come from the graph, or from `feeds`: per placeholder an array, or a shape as a
+    tuple. FeedError where a shape stays unknown.
+    """
+    graph = graph or _graph_of(fetches) or get_default_graph()
+    place, options = open_device(device), Settings.from_environment(**settings)
+    plan = FetchPlan(fetches, graph)
+    given = {feed_key(k, graph): v for k, v in (feeds or {}).items()}
+    computation = cut(plan.values, plan.nodes, _all_feeds(plan, given))
+    ctx = Context(options, place.target)
+    for node, value in zip(computation.inputs, _all_feeds(plan, given), strict=True):
+        _set_feed(ctx, node, value, given.get(value))
+    program = compile_program(computation, ctx)
+    return _report(program, computation, ctx, place.sources(program, options), place.name)
+
+
+def _graph_of(fetches: Any) -> Graph | None:
+    while isinstance(fetches, (list, tuple, dict)) and fetches:
+        fetches = next(iter(fetches.values() if isinstance(fetches, dict) else fetches))
+    to_value = getattr(fetches, "__graphc_value__", None)
+    element = to_value() if to_value is not None else fetches
+    if isinstance(element, Value):
+        element = element.node
+    return element.graph if isinstance(element, Node) else None
+
+
+def _all_feeds(plan: FetchPlan, given: Mapping[Value, Any]) -> list[Value]:
+    """The fed values, and the placeholders that the fetches need besides."""
+    feeds = list(given)
+    needed = cut(plan.values, plan.nodes, feeds).nodes
+    inputs = {v.node for v in feeds}
+    return feeds + [
+        n.outputs[0] for n in needed if n.op.name == "placeholder" and n.graph and n not in inputs
+    ]
+
+
+def _set_feed(ctx: Context, node: Node, value: Value, data: Any) -> None:
+    if data is None:
+        if not value.type.is_static:
+            raise FeedError(
+                f"the shape of placeholder {value.node.name!r}, {value.type}, is not known: give "
+                "an array or a shape for it in feeds="
+            )
+        return
+    if isinstance(data, tuple) and all(isinstance(d, (int, np.integer)) for d in data):
+        ctx.feed_shapes[node] = tuple(int(d) for d in data)
+        return
+    array = feed_array(value, data)
+    ctx.feed_shapes[node] = array.shape
+    ctx.feed_values[node] = array
+
+
+def _report(
+    program: Program,
+    computation: Computation,
+    ctx: Context,
+    sources: Mapping[str, str],
+    device: str,
+) -> Report:
+    plan = program.plan or loop.MemoryPlan()
+    return Report(
+        kernels=tuple(_kernel_report(k, program, sources) for k in program.kernels),
+        unfused=tuple(_unfused(d) for d in ctx.decisions),
+        arena_bytes=plan.arena_bytes,
+        arena_lower_bound=plan.lower_bound,
+        naive_bytes=plan.naive_bytes,
+        nodes_before=len(computation.nodes),
+        nodes_after=int(ctx.notes.get("nodes_after", len(computation.nodes))),
+        seconds=dict(ctx.notes.get("seconds", {})),
+        device=device,
+        program=program,
+    )
+
+
+def _unfused(decision: Decision) -> Unfused:
+    return Unfused(
+        (decision.producer, decision.consumer), decision.buffer, decision.reason, decision.numbers
+    )
+
+
+def _kernel_report(
+    kernel: loop.Kernel, program: Program, sources: Mapping[str, str]
+) -> KernelReport:
+    return KernelReport(
+        name=kernel.name,
+        form=kernel.form,
+        covers=kernel.covers,
+        reads_bytes=sum(program.buffers[n].nbytes for n in kernel.inputs),
+        writes_bytes=sum(program.buffers[n].nbytes for n in kernel.outputs),
+        flops=kernel_flops(kernel),
+        where=tuple(str(w) for w in kernel.where),
+        source=sources.get(kernel.name, ""),
+        loops=loop.format_kernel(kernel),
+    )
+
+
+def kernel_flops(kernel: loop.Kernel) -> float:
+    """Arithmetic operations of the kernel: by the op table, two per product of a dot."""
+    from graphc.ir.table import OPS
+
+    total = float(sum(kernel_flops(p) for p in kernel.parts))
+    known = loop.scopes(kernel)
+    for stmt in kernel.body:
+        if isinstance(stmt, (loop.Dot, loop.Reduce)):
+            total += kernel.space * (2.0 if isinstance(stmt, loop.Dot) else 1.0)
+        for e in loop.expressions(stmt):
+            for part in loop.walk(e):
+                if isinstance(part, loop.Apply):
+                    cost = OPS[part.op].flops
+                    points = 1.0
+                    for axis in loop.axes_used(part, known):
+                        points *= kernel.axes[axis].size
+                    total += points * (cost if isinstance(cost, (int, float)) else 1.0)
+    return total
+
+
+__all__ = ["KernelReport", "Report", "Unfused", "as_dtype", "explain"]

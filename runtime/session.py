@@ -1,0 +1,317 @@
+"""Sessions: they keep the variables, compile what is fetched, and run it.
+
+The first run of some fetches with feeds of some shapes compiles; later ones find the executable
+by (fetches, feed shapes, and the values of feeds on which shapes depend). One run at a time per
+session: a lock lets several threads share one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.computation import Computation, cut
+from graphc.ir.errors import FeedError, SessionError, SettingError, UninitializedError
+from graphc.ir.graph import Graph, Node, Value, get_default_graph, session_stack
+from graphc.ir.settings import Settings
+from graphc.passes.context import Context
+from graphc.passes.pipeline import compile_program
+from graphc.runtime.devices import Device, open_device
+from graphc.runtime.devices.base import Executable, Storage
+from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
+
+_log = logging.getLogger("graphc")
+
+
+class _Compiled:
+    """An executable with what a run must check and mark."""
+
+    def __init__(
+        self, executable: Executable, reads: tuple[Node, ...], updates: tuple[Node, ...]
+    ) -> None:
+        self.executable = executable
+        self.reads = reads
+        self.updates = updates
+        self.ready = False  # all read variables were initialized once; they never become unset
+
+
+class _Prepared:
+    """Fetches and the names of feeds, resolved; the executables by the feeds' shapes."""
+
+    def __init__(self, plan: FetchPlan, feeds: tuple[Value, ...], graph: Graph) -> None:
+        self.plan = plan
+        self.feeds = feeds
+        self.computation = cut(plan.values, plan.nodes, feeds)
+        self.by_shape: dict[Any, _Compiled] = {}
+        self.value_positions: tuple[int, ...] = ()
+        self._check_fed(graph)
+
+    def _check_fed(self, graph: Graph) -> None:
+        fed = set(self.computation.inputs)
+        for node in self.computation.nodes:
+            if node.op.name == "placeholder" and node not in fed:
+                where = f" ({node.where})" if node.where else ""
+                raise FeedError(
+                    f"placeholder {node.name!r} of type {node.types[0]} must be fed{where}; "
+                    f"pass it in feed_dict"
+                )
+
+    def key(self, arrays: Sequence[np.ndarray]) -> Any:
+        shapes = tuple([a.shape for a in arrays])
+        if not self.value_positions:
+            return shapes
+        return shapes, tuple(arrays[i].tobytes() for i in self.value_positions)
+
+
+class Session:
+    """Runs parts of a graph on one device and keeps its variables.
+
+    `device` is "auto", or the name of one; `settings` presets any field of
+    graphc.ir.settings.Settings over the environment.
+    """
+
+    def __init__(
+        self,
+        target: str | Graph = "",
+        graph: Graph | None = None,
+        config: Any = None,
+        device: str = "auto",
+        **settings: Any,
+    ) -> None:
+        if isinstance(target, Graph):  # Session(graph), without the distributed master's address
+            target, graph = "", target
+        if target:
+            raise SettingError(f"graphc has no distributed master {target!r}")
+        del config  # TensorFlow's options for placement and memory have no counterpart
+        self.graph = graph or get_default_graph()
+        self.settings = Settings.from_environment(**settings)
+        self.device: Device = open_device(device)
+        self._storage: dict[Node, Storage] = {}
+        self._initialized: set[Node] = set()
+        self._prepared: dict[Any, _Prepared] = {}
+        self._lock = threading.RLock()
+        self._run_count = 0
+        self._closed = False
+        self._entered: list[Any] = []
+
+    # -- running
+
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None = None,
+        options: Any = None,
+        run_metadata: Any = None,
+    ) -> Any:
+        """The fetches' values, nested as they are: arrays, scalars, and None for ops."""
+        feeds = feed_dict or {}
+        prepared = self._prepare(fetches, tuple(feeds))
+        arrays = [feed_array(v, x) for v, x in zip(prepared.feeds, feeds.values(), strict=True)]
+        return prepared.plan.assemble(self._execute(prepared, arrays))
+
+    def make_callable(
+        self, fetches: Any, feed_list: Sequence[Any] = ()
+    ) -> Callable[..., Any]:
+        """A function of the fed values, in the order of `feed_list`: the shortest way to run."""
+        prepared = self._prepare(fetches, tuple(feed_list))
+        feeds, plan = prepared.feeds, prepared.plan
+
+        def call(*values: Any) -> Any:
+            if len(values) != len(feeds):
+                raise FeedError(f"needs {len(feeds)} values, got {len(values)}")
+            arrays = [feed_array(v, x) for v, x in zip(feeds, values, strict=True)]
+            return plan.assemble(self._execute(prepared, arrays))
+
+        return call
+
+    def _prepare(self, fetches: Any, feeds: tuple[Any, ...]) -> _Prepared:
+        if self._closed:
+            raise SessionError("the session is closed")
+        key = (_fetch_key(fetches), feeds)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            plan = FetchPlan(fetches, self.graph)
+            values = tuple(feed_key(x, self.graph) for x in feeds)
+            if len(set(values)) != len(values):
+                raise FeedError("feed_dict names one tensor twice")
+            prepared = _Prepared(plan, values, self.graph)
+            with self._lock:
+                self._prepared[key] = prepared
+        return prepared
+
+    def _execute(self, prepared: _Prepared, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        with self._lock:
+            if self._closed:
+                raise SessionError("the session is closed")
+            compiled = prepared.by_shape.get(prepared.key(arrays))
+            if compiled is None:
+                compiled = self._compile(prepared, arrays)
+            if not compiled.ready:
+                self._check_initialized(compiled)
+            results = compiled.executable.run(arrays, self._run_count)
+            self._run_count += 1
+            if compiled.updates:
+                self._initialized.update(compiled.updates)
+            return results
+
+    def _check_initialized(self, compiled: _Compiled) -> None:
+        missing = [v for v in compiled.reads if v not in self._initialized]
+        if missing:
+            names = ", ".join(
+                repr(v.name) + (f" ({v.where})" if v.where else "") for v in missing[:5]
+            )
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise UninitializedError(
+                f"read before it was set: variable {names}{more}; "
+                "run global_variables_initializer() or restore a checkpoint first"
+            )
+        compiled.ready = True
+
+    # -- compiling
+
+    def _compile(self, prepared: _Prepared, arrays: list[np.ndarray]) -> _Compiled:
+        start = time.perf_counter()
+        computation = prepared.computation
+        ctx = context_for(self.device, self.settings, computation, arrays)
+        program = compile_program(computation, ctx)
+        nodes = {n.name: n for n in computation.variables}
+        variables = {
+            name: self._storage_of(nodes[program.buffers[name].source])
+            for name in program.variables
+        }
+        executable = self.device.load(program, variables, self.settings)
+        compiled = _Compiled(
+            executable, tuple(computation.variables_read), tuple(v for v, _ in computation.updates)
+        )
+        self._say_compiled(prepared, arrays, time.perf_counter() - start)
+        inputs = list(computation.inputs)
+        prepared.value_positions = tuple(
+            sorted({*prepared.value_positions, *(inputs.index(n) for n in ctx.value_inputs)})
+        )
+        prepared.by_shape[prepared.key(arrays)] = compiled
+        return compiled
+
+    def _say_compiled(
+        self, prepared: _Prepared, arrays: Sequence[np.ndarray], seconds: float
+    ) -> None:
+        feeds = ", ".join(
+            f"{v.node.name}{list(a.shape)}" for v, a in zip(prepared.feeds, arrays, strict=True)
+        )
+        what = "compiled again for new feeds" if prepared.by_shape else "compiled"
+        names = [v.node.name for v in prepared.plan.values] + [n.name for n in prepared.plan.nodes]
+        _log.info("%s: %s with %s in %.3f s", what, ", ".join(names[:4]), feeds or "no feeds", seconds)
+
+    def _storage_of(self, variable: Node) -> Storage:
+        storage = self._storage.get(variable)
+        if storage is None:
+            t = variable.types[0]
+            storage = self._storage[variable] = self.device.allocate(t.dtype, t.static_shape)
+        return storage
+
+    # -- variables
+
+    def read_variable(self, variable: Any) -> np.ndarray:
+        """A copy of the variable's present value."""
+        node = feed_key(variable, self.graph).node
+        with self._lock:
+            if node not in self._initialized:
+                raise UninitializedError(f"variable {node.name!r} has no value yet")
+            return self.device.read(self._storage[node])
+
+    def write_variables(self, values: Mapping[Any, np.ndarray]) -> None:
+        """Set variables, all or none: every array is checked before the first is written."""
+        checked = []
+        for variable, data in values.items():
+            value = feed_key(variable, self.graph)
+            checked.append((value.node, feed_array(value, data)))
+        with self._lock:
+            for node, array in checked:
+                self.device.write(self._storage_of(node), array)
+                self._initialized.add(node)
+
+    def is_initialized(self, variable: Any) -> bool:
+        """True when the variable has a value in this session."""
+        return feed_key(variable, self.graph).node in self._initialized
+
+    # -- lifetime
+
+    def close(self) -> None:
+        """Free the variables and executables; later runs raise SessionError."""
+        with self._lock:
+            self._closed = True
+            self._prepared.clear()
+            self._storage.clear()
+            self._initialized.clear()
+
+    def as_default(self) -> _AsDefault:
+        """Make it the default session inside a `with` block, without closing it at the end."""
+        return _AsDefault(self)
+
+    def __enter__(self) -> Session:
+        scope = self.graph.as_default()
+        scope.__enter__()
+        session_stack().append(self)
+        self._entered.append(scope)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        session_stack().remove(self)
+        self._entered.pop().__exit__(kind, error, trace)
+        if not self._entered:
+            self.close()
+
+
+class _AsDefault:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> Session:
+        session_stack().append(self._session)
+        return self._session
+
+    def __exit__(self, *_: object) -> None:
+        session_stack().remove(self._session)
+
+
+class InteractiveSession(Session):
+    """A session that is the default one from its making until it is closed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        session_stack().append(self)
+
+    def close(self) -> None:
+        """Close it, and let it be the default one no more."""
+        stack = session_stack()
+        if self in stack:
+            stack.remove(self)
+        super().close()
+
+
+def context_for(
+    device: Device, settings: Settings, computation: Computation, arrays: Sequence[np.ndarray]
+) -> Context:
+    """The compilation's context for feeds of these arrays."""
+    shapes = {n: a.shape for n, a in zip(computation.inputs, arrays, strict=True)}
+    values = dict(zip(computation.inputs, arrays, strict=True))
+    return Context(settings, device.target, shapes, values)
+
+
+def _fetch_key(x: Any) -> Any:
+    """The fetches as something hashable; ops, tensors and variables stand for themselves."""
+    if isinstance(x, (list, tuple)):
+        return (type(x), *(_fetch_key(v) for v in x))
+    if isinstance(x, dict):
+        return (dict, *((k, _fetch_key(v)) for k, v in x.items()))
+    return x
