@@ -79,8 +79,8 @@ def _host_value(
         return evaluate([value], given)[0]
     except MissingValue as error:
         raise ShapeError(
-            f"op {reader.name!r} needs the value of {value.node.name!r} to know its shape, and that "
-            f"depends on {error.node.op.name} {error.node.name!r}"
+            f"op {reader.name!r} needs the value of {value.node.name!r} to know its shape, and "
+            f"that depends on {error.node.op.name} {error.node.name!r}"
             + (f" ({reader.where})" if reader.where else "")
         ) from None
 

@@ -55,7 +55,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, **overrides: Any) -> Settings:
-        """The defaults, then the environment, then `overrides`. SettingError names what is wrong."""
+        """Defaults, then environment, then `overrides`; SettingError names what is wrong."""
         values: dict[str, Any] = {}
         for f in fields(cls):
             text = os.environ.get(f.metadata["env"])

@@ -85,7 +85,7 @@ class Op:
     `numpy(attrs, *arrays)` is the meaning, in NumPy, on static arrays.
     `grad(node, output gradients)` gives one gradient (or None) per input.
     `decompose(node)` gives the outputs in simpler ops, once shapes are static; composites only.
-    `view(node)` is the movement's affine map (see `graphc.ir.views`); movements only.
+    `view(node, input views)` is the movement's affine map (see `graphc.ir.views`); movements only.
     `spell` holds the scalar function's text per back end (`{0}`, `{1}` are the arguments).
     `host_inputs` maps the position of an input to the attribute that it becomes before
     compilation (shapes, axes, counts given as tensors).
@@ -99,7 +99,7 @@ class Op:
     attrs: Attrs = field(default_factory=dict)
     grad: GradRule | NoGradient = NoGradient("it has no gradient rule")
     decompose: Decomposition | None = None
-    view: Callable[[Node], Any] | None = None
+    view: Callable[[Node, Sequence[Any]], Any] | None = None
     spell: Mapping[str, str] = field(default_factory=dict)
     host_inputs: Mapping[int, str] = field(default_factory=dict)
     facts: frozenset[str] = frozenset()

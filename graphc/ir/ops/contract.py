@@ -164,7 +164,7 @@ def _matmul_numpy(attrs: Attrs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     wide = as_dtype(a.dtype).compute.numpy
     x = np.swapaxes(a, -1, -2) if attrs["transpose_a"] else a
     y = np.swapaxes(b, -1, -2) if attrs["transpose_b"] else b
-    return np.matmul(x.astype(wide), y.astype(wide)).astype(a.dtype, copy=False)
+    return np.asarray(np.matmul(x.astype(wide), y.astype(wide))).astype(a.dtype, copy=False)
 
 
 def _matmul_grad(node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:

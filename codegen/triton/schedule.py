@@ -1,0 +1,177 @@
+"""Which recipe a kernel gets and its block sizes. The body of the kernel never depends on it.
+
+All thresholds stand here. Lanes are elements of a tile; a warp is 32 threads, and about eight
+to sixteen lanes a thread keep loads wide and registers few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from graphc.codegen.triton.function import blocks, pow2, stores_of
+from graphc.codegen.triton.launch import Options
+from graphc.ir import loop
+from graphc.ir.dtypes import DType, float32
+from graphc.ir.loop import Access, Buffer, Kernel
+
+PERSISTENT_LANES = 8192  # the longest row kept in one tile
+ROW_LANES = 2048  # lanes of a tile of several short rows, and of one step of a looped row
+SPLIT_SPACE = 1 << 16  # elements from which a reduction with few rows is split
+TILED_SIDE = 32  # of a transposing tile
+_SMALL = 4096  # elements below which the order of loads does not matter
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A recipe and its sizes: lanes per tile along x (rows, flat, M), y (columns, N), k."""
+
+    recipe: str
+    x: int = 1
+    y: int = 1
+    k: int = 1
+    chunks: int = 1
+    num_warps: int = 4
+    num_stages: int = 2
+
+
+def schedule(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Schedule:
+    """The recipe for a kernel whose axes are in order and collapsed."""
+    match kernel.form:
+        case "flat":
+            return _flat(kernel, buffers)
+        case "row":
+            return _row(kernel, buffers, options)
+        case "dot":
+            return _dot(kernel, options)
+    raise AssertionError(f"{kernel.form} kernels have no schedule")
+
+
+# -- flat
+
+
+def _flat(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Schedule:
+    sides = transposed_axes(kernel, buffers)
+    if sides is not None:
+        y, x = (kernel.axes[i].size for i in sides)
+        wide, high = min(TILED_SIDE, pow2(x)), min(TILED_SIDE, pow2(y))
+        wide, high = (
+            min(pow2(x), TILED_SIDE * TILED_SIDE // high),
+            min(pow2(y), TILED_SIDE * TILED_SIDE // wide),
+        )
+        return Schedule("tiled", wide, high)
+    many = len({*kernel.inputs, *kernel.outputs}) > 8
+    lanes = min(512 if many else 1024, pow2(kernel.space))
+    return Schedule("flat", max(lanes, 32), num_warps=4 if lanes >= 512 else 1)
+
+
+def transposed_axes(kernel: Kernel, buffers: Mapping[str, Buffer]) -> tuple[int, int] | None:
+    """(axis along which a load is contiguous, axis along which the store is), if they differ."""
+    stores = stores_of(kernel)
+    if not stores or kernel.space < _SMALL:
+        return None
+    store = max(stores, key=lambda s: buffers[s.access.buffer].size).access
+    x = _unit_axis(store)
+    for access in sorted(_loads(kernel), key=lambda a: (-buffers[a.buffer].size, a.buffer)):
+        y = _unit_axis(access)
+        if buffers[access.buffer].size < _SMALL or x is None or y is None or x == y:
+            continue
+        if abs(access.strides[x]) != 1 and min(kernel.axes[i].size for i in (x, y)) >= 4:
+            return y, x
+    return None
+
+
+def _loads(kernel: Kernel) -> Iterator[Access]:
+    for stmt in kernel.body:
+        for expr in loop.expressions(stmt):
+            yield from loop.accesses(expr)
+
+
+def _unit_axis(access: Access) -> int | None:
+    """The axis along which the access is contiguous."""
+    return next((i for i, s in enumerate(access.strides) if abs(s) == 1), None)
+
+
+# -- rows
+
+
+def _row(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Schedule:
+    rows = math.prod(kernel.axes[i].size for i in kernel.parallel)
+    length = math.prod(kernel.axes[i].size for i in kernel.reduced)
+    x, y = _row_tile(rows, length, reads_along_rows(kernel, buffers))
+    warps = max(1, min(16, pow2(x * y // 512)))
+    chunks = _chunks(rows, length, x, y, options)
+    if chunks > 1:
+        return Schedule("split", x, y, chunks=chunks, num_warps=warps)
+    recipe = "row" if y >= length else "row_looped"
+    return Schedule(recipe, x, y, num_warps=warps)
+
+
+def _row_tile(rows: int, length: int, along: bool) -> tuple[int, int]:
+    """Lanes across rows and along them. Several rows share a tile where rows are short, or where
+    memory is contiguous across rows (a sum over the first axis)."""
+    if not along and rows > 1:
+        x = min(64, pow2(rows))
+        return x, min(pow2(length), max(1, ROW_LANES // x))
+    if length > PERSISTENT_LANES:
+        return 1, ROW_LANES
+    y = pow2(length)
+    return min(pow2(rows), max(1, ROW_LANES // (2 * y))), y
+
+
+def reads_along_rows(kernel: Kernel, buffers: Mapping[str, Buffer]) -> bool:
+    """True when the largest load is contiguous along the reduce axes."""
+    loads = [a for a in _loads(kernel) if _unit_axis(a) is not None]
+    if not loads:
+        return True
+    largest = max(loads, key=lambda a: (buffers[a.buffer].size, sum(map(bool, a.strides))))
+    return _unit_axis(largest) in kernel.reduced
+
+
+def _chunks(rows: int, length: int, x: int, y: int, options: Options) -> int:
+    """Into how many pieces rows are split, so that all processors have work."""
+    programs = blocks(rows, x)
+    steps = blocks(length, y)
+    if programs * 2 > options.processors or rows * length < SPLIT_SPACE or steps < 4:
+        return 1
+    return min(blocks(2 * options.processors, programs), blocks(steps, 2), 512)
+
+
+# -- dots
+
+
+def _dot(kernel: Kernel, options: Options) -> Schedule:
+    m, n, k = (math.prod(kernel.axes[i].size for i in g) for g in dot_axes(kernel)[:3])
+    batch = math.prod(kernel.axes[i].size for i in dot_axes(kernel)[3])
+    dtype = next(s for s in kernel.body if isinstance(s, loop.Dot)).a.dtype
+    if not uses_tensor_dot(dtype):
+        return Schedule("dot", 16, 16, 8, num_warps=4)
+    half = dtype is not float32
+    for x, y in ((128, 128), (128, 64), (64, 64), (32, 64), (32, 32)):
+        if not half and x > 64:
+            continue
+        fits = x <= 2 * m and y <= 2 * n
+        if fits and batch * blocks(m, x) * blocks(n, y) * 2 >= options.processors:
+            break
+    else:
+        x, y = 32, 32
+    x, y = max(16, min(x, pow2(m))), max(16, min(y, pow2(n)))
+    step = max(16, min(64 if half else 32, pow2(k)))
+    warps = 8 if x * y >= 128 * 128 else 4
+    return Schedule("dot", x, y, step, num_warps=warps, num_stages=3)
+
+
+def uses_tensor_dot(dtype: DType) -> bool:
+    """True when `tl.dot` takes the dtype; others multiply and sum."""
+    return dtype.is_floating and dtype.bits <= 32
+
+
+def dot_axes(kernel: Kernel) -> tuple[list[int], list[int], list[int], list[int]]:
+    """The axes of rows (in the first operand only), columns, the summed ones, the batch."""
+    dot = next(s for s in kernel.body if isinstance(s, loop.Dot))
+    a, b = (loop.axes_used(e, {}) for e in (dot.a, dot.b))
+    rows = [i for i in kernel.parallel if i in a and i not in b]
+    columns = [i for i in kernel.parallel if i in b and i not in a]
+    batch = [i for i in kernel.parallel if (i in a) == (i in b)]
+    return rows, columns, list(kernel.reduced), batch
