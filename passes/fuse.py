@@ -130,7 +130,10 @@ class _Fusion:
         epilogue = first.form == "dot" and bool(set(first.outputs) & set(second.inputs))
         same = [x.size for x in first.axes] == [x.size for x in second.axes]
         distance = self.first[b] - self.first[a]
-        key = (not epilogue, not same, -self.saved(a, b), distance, self.first[a], self.first[b])
+        # updates first: arithmetic that only a variable's new value needs belongs to its commit
+        update = first.form == "flat" and self.writes_variable(b)
+        rank = (not update, not epilogue, not same)
+        key = (*rank, -self.saved(a, b), distance, self.first[a], self.first[b])
         heapq.heappush(self.heap, (*key, a, b))
 
     def saved(self, a: int, b: int) -> int:

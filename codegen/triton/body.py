@@ -45,19 +45,20 @@ class Body:
         self.names: dict[str, Term] = dict(names or {})
         self.titles = titles or {}
         self.loaded: dict[Expr, Term] = {}
+        self.fills = False  # loads give their fill also outside of the space
 
     # -- statements
 
     def let(self, stmt: loop.Let) -> None:
         """name = value."""
-        self.names[stmt.name] = self.named(self.expr(stmt.value), self.titles.get(stmt.name, "v"))
+        self.names[stmt.name] = self.named(self.expr(stmt.value), self.titles.get(stmt.name, _title(stmt)))
 
     def named(self, term: Term, base: str) -> Term:
         """The term under a name of its own."""
         if term.is_name:
             return term
         name = self.namer.fresh(base)
-        self.writer.line(f"{name} = {term.text}")
+        self.writer.line(f"{name} = {_bare(term.text)}")
         return Term(name, term.dims, True)
 
     def store(self, stmt: loop.Store) -> None:
@@ -125,7 +126,7 @@ class Body:
         arguments = [pointer]
         if masks:
             arguments.append(f"mask={' & '.join(masks)}")
-        if conditions:
+        if conditions or (masks and self.fills):
             arguments.append(f"other={rest.text or fill}")
         return self.named(Term(f"tl.load({', '.join(arguments)})", dims), base)
 
@@ -209,6 +210,24 @@ class Body:
         if term.dims == wanted:
             return term.text
         return f"tl.broadcast_to({term.text}, {self.tile.shape(wanted)})"
+
+
+def _title(stmt: loop.Let) -> str:
+    """What a value is called that has no buffer of its own: after its op."""
+    value = stmt.value
+    while isinstance(value, loop.Apply) and value.op == "cast":
+        (value,) = value.args
+    return value.op if isinstance(value, loop.Apply) else "value"
+
+
+def _bare(text: str) -> str:
+    """The text without parentheses around the whole of it."""
+    depth = 0
+    for i, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0 and i < len(text) - 1:
+            return text
+    return text[1:-1] if text.startswith("(") else text
 
 
 def titles_of(kernel: loop.Kernel, buffers: Mapping[str, Buffer]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from graphc.codegen.triton.body import Body
 from graphc.codegen.triton.function import Function, blocks
 from graphc.codegen.triton.schedule import Schedule, transposed_axes
 from graphc.ir import loop
+from graphc.ir.loop import Kernel
 
 
 def emit_flat(function: Function, plan: Schedule) -> int:
@@ -13,11 +14,11 @@ def emit_flat(function: Function, plan: Schedule) -> int:
     kernel = function.kernel
     axes = range(len(kernel.axes))
     if not kernel.axes:
-        statements(function.body(function.tile()))
+        statements(kernel, function.body(function.tile()))
         return 1
     width = function.constant("BLOCK", plan.x)
     index = function.tiled_dim(axes, "i", f"pid * {width}", width, plan.x)
-    statements(function.body(function.tile(index)))
+    statements(kernel, function.body(function.tile(index)))
     return blocks(kernel.space, plan.x)
 
 
@@ -38,19 +39,15 @@ def emit_tiled(function: Function, plan: Schedule) -> int:
     columns = function.tiled_dim(
         [x], "j", f"{inside} % {wide} * {width}", width, plan.x, "[None, :]"
     )
-    statements(function.body(function.tile(outer, rows, columns)))
+    statements(kernel, function.body(function.tile(outer, rows, columns)))
     return outer.size * high * wide
 
 
-def statements(body: Body) -> None:
+def statements(kernel: Kernel, body: Body) -> None:
     """The kernel's lets and stores in order."""
-    for stmt in _kernel_body(body):
+    for stmt in kernel.body:
         if isinstance(stmt, loop.Let):
             body.let(stmt)
         else:
             assert isinstance(stmt, loop.Store), stmt
             body.store(stmt)
-
-
-def _kernel_body(body: Body) -> tuple[loop.Stmt, ...]:
-    return body.kernel_body

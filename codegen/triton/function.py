@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from graphc.codegen.axes import strides_of
 from graphc.codegen.triton.body import Body, Term, titles_of
 from graphc.codegen.triton.launch import Options, Workspace
 from graphc.codegen.triton.names import Namer
 from graphc.codegen.triton.tile import Dim, Tile, Writer
 from graphc.ir import loop
-from graphc.ir.loop import Buffer, Kernel
+from graphc.ir.loop import Buffer, Kernel, Linear
 
 _LIMIT = 2**31 - 2**20  # lanes beyond the end may compute offsets somewhat larger
 
@@ -35,6 +34,10 @@ class Function:
         if not is_part:
             self.writer.line(f"pid = tl.program_id(0){'.to(tl.int64)' if self.wide else ''}")
 
+    def title(self, stmt: loop.Reduce) -> str:
+        """What the result of a reduction is called."""
+        return self.titles.get(stmt.name, f"row_{stmt.op}")
+
     def workspace(self, space: Workspace) -> None:
         """Add a workspace to the parameters."""
         if space.name not in self.arguments:
@@ -47,14 +50,14 @@ class Function:
 
     def constant(self, name: str, value: int) -> str:
         """A block size, as a named constant of the function."""
-        name = self.namer.fresh(name) if name in self.namer.taken else name
+        name = self.namer.structure(name)
         self.writer.line(f"{name}: tl.constexpr = {value}")
         return name
 
     def scalar_dim(self, axes: Sequence[int], name: str, value: str) -> Dim:
         """Axes walked by a scalar."""
         if axes:
-            name = self.namer.fresh(name)
+            name = self.namer.structure(name)
             self.writer.line(f"{name} = {value}")
         return Dim(tuple(axes), self.size(axes), name, self.writer.place())
 
@@ -67,16 +70,15 @@ class Function:
         `block` is the width's value; a mask is made unless all blocks fill the size exactly.
         """
         size = self.size(axes)
-        name = self.namer.fresh(name)
+        name = self.namer.structure(name)
         lead = "" if start == "0" else f"{start} + "
         arange = f"tl.arange(0, {width})"
         if self.wide:
             arange += ".to(tl.int64)"
-        text = f"{lead}{arange}{side}" if not side or not lead else f"{lead}{arange}{side}"
-        self.writer.line(f"{name} = {text}")
+        self.writer.line(f"{name} = {lead}{arange}{side}")
         mask = None
         if size % block or end is not None:
-            mask = self.namer.fresh(f"{name}_mask")
+            mask = self.namer.structure(f"{name}_mask")
             self.writer.line(f"{mask} = {name} < {size if end is None else end}")
         return Dim(tuple(axes), size, name, self.writer.place(), width, mask)
 
@@ -104,11 +106,27 @@ def needs_wide_index(kernel: Kernel, buffers: Mapping[str, Buffer]) -> bool:
     """True when an offset may not fit into 32 bits."""
     names = (*kernel.inputs, *kernel.outputs)
     largest = max((buffers[n].size for n in names), default=0)
-    reach = [
-        sum(abs(s) * (a.size - 1) for s, a in zip(row, kernel.axes, strict=True))
-        for row in strides_of(kernel)
-    ]
-    return max(largest, kernel.space, *reach, 0) > _LIMIT if reach else kernel.space > _LIMIT
+    return max(largest, kernel.space, *map(_reach(kernel), _linears(kernel)), 0) > _LIMIT
+
+
+def _reach(kernel: Kernel) -> Callable[[Linear], int]:
+    def reach(value: Linear) -> int:
+        ends = zip(value.strides, kernel.axes, strict=True)
+        return abs(value.offset) + sum(abs(s) * (a.size - 1) for s, a in ends)
+
+    return reach
+
+
+def _linears(kernel: Kernel) -> Iterator[Linear]:
+    """Every affine function that the kernel computes."""
+    for stmt in kernel.body:
+        parts = [e for x in loop.expressions(stmt) for e in loop.walk(x)]
+        yield from (e.value for e in parts if isinstance(e, loop.Index))
+        found = [a for x in loop.expressions(stmt) for a in loop.accesses(x)]
+        found += [stmt.access] if isinstance(stmt, loop.Store) else []
+        for access in found:
+            yield Linear(access.strides, access.offset)
+            yield from (g.value for g in access.guards)
 
 
 def pow2(number: int) -> int:

@@ -12,7 +12,8 @@ from graphc.ir.dtypes import DType
 # What the emitter itself writes; buffers and values of these names get a suffix.
 _RESERVED = (
     "tl", "triton", "range", "float", "pid", "acc", "row", "col", "k", "m", "n", "k0", "c0", "tile",
-    "batch", "chunk", "first", "group", "height", "inside", "None", "width", "offset", "end",
+    "batch", "lane", "start", "stop", "group", "height", "inside", "outer", "i", "j",
+    *(f"{d}_mask" for d in ("row", "col", "k", "m", "n", "i", "j")),
 )  # fmt: skip
 
 
@@ -21,6 +22,15 @@ class Namer:
 
     def __init__(self) -> None:
         self.taken = {*_RESERVED, *function_names()}
+        self.own: set[str] = set()
+
+    def structure(self, name: str) -> str:
+        """One of the emitter's own names: as it is the first time, then with a number."""
+        if name in self.own:
+            return self.fresh(name)
+        self.own.add(name)
+        self.taken.add(name)
+        return name
 
     def fresh(self, base: str) -> str:
         """`base`, or `base_1`, `base_2`, ... when it is taken."""

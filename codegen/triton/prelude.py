@@ -54,7 +54,8 @@ def sqrt(x):
     """The square root, correctly rounded."""
     if tl.constexpr(x.dtype == tl.float32):
         return tl.sqrt_rn(x)
-    return tl.sqrt(x)
+    else:
+        return tl.sqrt(x)
 
 
 @triton.jit
@@ -62,7 +63,8 @@ def divide(x, y):
     """x / y, correctly rounded."""
     if tl.constexpr(x.dtype == tl.float32):
         return tl.div_rn(x, y)
-    return x / y
+    else:
+        return x / y
 
 
 @triton.jit
@@ -164,19 +166,32 @@ def _float_quotient(x, y):
 
 
 @triton.jit
+def _whole_quotient(x, y):
+    """The floor of x / y and the remainder of integers; 0 and 0 where y is 0."""
+    if tl.constexpr(x.dtype.is_int_unsigned()):
+        safe = tl.where(y == 0, 1, y)
+        quotient = x // safe
+        rest = x - quotient * safe
+        return tl.where(y == 0, 0, quotient), tl.where(y == 0, 0, rest)
+    else:
+        # -1 is set apart: the least integer divided by it overflows
+        safe = tl.where((y == 0) | (y == -1), 1, y)
+        quotient = x // safe
+        rest = x - quotient * safe
+        down = (rest != 0) & ((rest < 0) != (safe < 0))
+        quotient = tl.where(y == -1, 0 - x, tl.where(down, quotient - 1, quotient))
+        return tl.where(y == 0, 0, quotient), tl.where(down, rest + safe, rest)
+
+
+@triton.jit
 def floordiv(x, y):
     """The floor of x / y; integers divided by 0 give 0."""
     if tl.constexpr(x.dtype.is_floating()):
         quotient, _ = _float_quotient(x, y)
         return quotient
-    if tl.constexpr(x.dtype.is_int_unsigned()):
-        return tl.where(y == 0, 0, x // tl.where(y == 0, 1, y))
-    # -1 is set apart: the least integer divided by it overflows
-    safe = tl.where((y == 0) | (y == -1), 1, y)
-    quotient = x // safe
-    rest = x - quotient * safe
-    quotient = tl.where((rest != 0) & ((rest < 0) != (safe < 0)), quotient - 1, quotient)
-    return tl.where(y == 0, 0, tl.where(y == -1, 0 - x, quotient))
+    else:
+        quotient, _ = _whole_quotient(x, y)
+        return quotient
 
 
 @triton.jit
@@ -185,12 +200,9 @@ def floormod(x, y):
     if tl.constexpr(x.dtype.is_floating()):
         _, rest = _float_quotient(x, y)
         return rest
-    if tl.constexpr(x.dtype.is_int_unsigned()):
-        return tl.where(y == 0, 0, x % tl.where(y == 0, 1, y))
-    safe = tl.where((y == 0) | (y == -1), 1, y)
-    rest = x % safe
-    rest = tl.where((rest != 0) & ((rest < 0) != (safe < 0)), rest + safe, rest)
-    return tl.where((y == 0) | (y == -1), 0, rest)
+    else:
+        _, rest = _whole_quotient(x, y)
+        return rest
 
 
 @triton.jit

@@ -69,7 +69,7 @@ class Placeholder:
         self.lines.append(self.indent + text)
 
 
-@dataclass
+@dataclass(eq=False)
 class Dim:
     """Some axes of the kernel, outermost first, walked as one flat index.
 

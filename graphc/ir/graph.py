@@ -424,6 +424,16 @@ class Graph:
             self._scope.name = old
 
     @contextlib.contextmanager
+    def absolute_scope(self) -> Iterator[None]:
+        """Names made inside are taken as they are, outside every scope."""
+        old = self.scope
+        self._scope.name = ""
+        try:
+            yield
+        finally:
+            self._scope.name = old
+
+    @contextlib.contextmanager
     def control_dependencies(self, inputs: Iterable[Any] | None) -> Iterator[None]:
         """Nodes made inside run after the given ones; None clears the outer dependencies.
 

@@ -234,7 +234,7 @@ reciprocal = pointwise(
     grad=lambda g, y, x: -(g * y * y), facts=("involution",), flops=4, samples=_positive(1),
 )  # fmt: skip
 sqrt = pointwise(
-    "sqrt", np.sqrt, "np.sqrt", "tl.sqrt_rn({0})", arity=1,
+    "sqrt", np.sqrt, "np.sqrt", "sqrt({0})", arity=1,
     grad=lambda g, y, x: g * 0.5 / y, flops=4, samples=_positive(1),
 )  # fmt: skip
 rsqrt = pointwise(

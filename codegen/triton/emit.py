@@ -1,0 +1,163 @@
+"""Programs to Triton source: one function per kernel (or per pass of a split one)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from graphc.codegen.axes import simplified
+from graphc.codegen.module import Module
+from graphc.codegen.triton.dot import emit_dot, prepared
+from graphc.codegen.triton.flat import emit_flat, emit_tiled
+from graphc.codegen.triton.function import Function
+from graphc.codegen.triton.launch import Launch, Options, Stage, Workspace
+from graphc.codegen.triton.levels import passes_of
+from graphc.codegen.triton.prelude import HEADER, prelude
+from graphc.codegen.triton.row import emit_row, emit_row_looped, emit_split, split_workspaces
+from graphc.codegen.triton.schedule import Schedule, schedule
+from graphc.ir.loop import Buffer, Kernel, Program
+
+_ONE_PASS = {
+    "flat": emit_flat, "tiled": emit_tiled, "row": emit_row, "row_looped": emit_row_looped,
+    "dot": emit_dot,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Emitted:
+    """A kernel's functions and how they are launched."""
+
+    text: str
+    launch: Launch
+
+
+def emit(program: Program, options: Options | None = None) -> Module:
+    """The program's Triton source. Library calls have a Launch but no text."""
+    options = options or Options()
+    kernels: dict[str, str] = {}
+    launches: dict[str, Launch] = {}
+    texts = []
+    for kernel in program.kernels:
+        emitted = emit_kernel(kernel, program.buffers, options)
+        launches[kernel.name] = emitted.launch
+        kernels[kernel.name] = _module_text(emitted.text) if emitted.text else _call_text(kernel)
+        texts.append(emitted.text)
+    scratch = max((sum(w.nbytes for w in x.workspaces) for x in launches.values()), default=0)
+    return Module(_module_text("\n\n".join(filter(None, texts))), kernels, launches, scratch)
+
+
+def _module_text(text: str) -> str:
+    helpers = prelude(text)
+    return "\n\n".join(filter(None, [HEADER, helpers and helpers + "\n", text]))
+
+
+def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> _Emitted:
+    """One kernel's functions (without the prelude) and its launch."""
+    if kernel.form == "call":
+        return _Emitted("", Launch(kernel.name, "call"))
+    if kernel.form == "group":
+        return _emit_group(kernel, buffers, options)
+    ready = simplified(prepared(kernel))
+    plan = schedule(ready, buffers, options)
+    if plan.recipe == "split":
+        return _emit_split(kernel, ready, plan, buffers, options)
+    function = Function(ready, buffers, options)
+    grid = _ONE_PASS[plan.recipe](function, plan)
+    stage = _stage(kernel.name, grid, function, plan)
+    text = _header(kernel, buffers, _summary(plan)) + function.text(kernel.name)
+    return _Emitted(text, Launch(kernel.name, plan.recipe, (stage,)))
+
+
+def _stage(name: str, grid: int, function: Function, plan: Schedule) -> Stage:
+    return Stage(name, grid, tuple(function.arguments), plan.num_warps, plan.num_stages)
+
+
+def _emit_split(
+    kernel: Kernel, ready: Kernel, plan: Schedule, buffers: Mapping[str, Buffer], options: Options
+) -> _Emitted:
+    passes = passes_of(ready)
+    texts, stages = [], []
+    spaces: tuple[Workspace, ...] = ()
+    for level in range(passes.last + 1):
+        function = Function(ready, buffers, options)
+        spaces = split_workspaces(function, plan)
+        for space in spaces:
+            function.workspace(space)
+        name = f"{kernel.name}_pass{level}"
+        grid = emit_split(function, plan, passes, level)
+        stages.append(_stage(name, grid, function, plan))
+        texts.append(function.text(name))
+    header = _header(kernel, buffers, _summary(plan))
+    return _Emitted(
+        header + "\n\n".join(texts), Launch(kernel.name, "split", tuple(stages), spaces)
+    )
+
+
+# -- groups
+
+
+def _emit_group(
+    kernel: Kernel, buffers: Mapping[str, Buffer], options: Options
+) -> _Emitted:
+    """Independent kernels in one launch: each part has a range of the programs."""
+    texts, lines, first, warps = [], [], 0, 1
+    arguments = list(dict.fromkeys((*kernel.inputs, *kernel.outputs)))
+    for number, part in enumerate(kernel.parts):
+        name = f"{kernel.name}_part{number}"
+        function, plan, grid = _emit_part(part, buffers, options)
+        warps = max(warps, plan.num_warps)
+        header = _header(part, buffers, _summary(plan))
+        texts.append(header + function.text(name))
+        given = ", ".join([f"pid - {first}" if first else "pid", *(f"p_{a}" for a in function.arguments)])
+        word = "if" if not number else "elif"
+        lines += [f"    {word} pid < {first + grid}:", f"        {name}({given})"]
+        first += grid
+    parameters = ", ".join(f"p_{a}" for a in arguments)
+    own = "\n".join(
+        ["@triton.jit", f"def {kernel.name}({parameters}):", "    pid = tl.program_id(0)", *lines]
+    )
+    texts.append(_header(kernel, buffers, f"{len(kernel.parts)} independent parts") + own + "\n")
+    stage = Stage(kernel.name, first, tuple(arguments), warps)
+    return _Emitted("\n\n".join(texts), Launch(kernel.name, "group", (stage,)))
+
+
+def _emit_part(
+    part: Kernel, buffers: Mapping[str, Buffer], options: Options
+) -> tuple[Function, Schedule, int]:
+    ready = simplified(prepared(part))
+    # parts share one launch: a split, which needs several, becomes a loop
+    plan = schedule(ready, buffers, options)
+    if plan.recipe == "split":
+        plan = replace(plan, recipe="row_looped", chunks=1)
+    function = Function(ready, buffers, options, is_part=True)
+    return function, plan, _ONE_PASS[plan.recipe](function, plan)
+
+
+# -- comments
+
+
+def _summary(plan: Schedule) -> str:
+    sizes = {
+        "flat": f"blocks of {plan.x}", "tiled": f"tiles of {plan.y} x {plan.x}",
+        "row": f"{plan.x} rows of {plan.y} lanes", "row_looped": f"{plan.x} rows, steps of {plan.y}",
+        "split": f"{plan.x} rows, steps of {plan.y}, {plan.chunks} chunks",
+        "dot": f"tiles of {plan.x} x {plan.y} x {plan.k}",
+    }  # fmt: skip
+    return f"{plan.recipe}: {sizes[plan.recipe]}"
+
+
+def _header(kernel: Kernel, buffers: Mapping[str, Buffer], summary: str) -> str:
+    reads = sum(buffers[n].nbytes for n in kernel.inputs)
+    writes = sum(buffers[n].nbytes for n in kernel.outputs)
+    lines = [f"# {', '.join(kernel.covers) or kernel.name}  ({summary})"]
+    lines.append(f"# reads {reads:,} bytes, writes {writes:,} bytes")
+    lines.extend(f"# {where}" for where in kernel.where[:4])
+    return "\n".join(lines) + "\n"
+
+
+def _call_text(kernel: Kernel) -> str:
+    calls = ", ".join(s.op for s in kernel.body if hasattr(s, "op"))
+    return f"# {kernel.name}: library routine {calls}\n"
+
+
+__all__ = ["emit", "emit_kernel"]

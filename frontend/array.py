@@ -1,0 +1,353 @@
+"""Making, reshaping, slicing and joining tensors, by TensorFlow's names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.frontend.shapes import (
+    convert_shape,
+    is_tensor,
+    shape_argument,
+    static_ints,
+    static_value,
+)
+from graphc.ir.dtypes import as_dtype, bool_, float32, int32
+from graphc.ir.errors import AttributeValueError, ShapeError
+from graphc.ir.graph import Value, as_array, convert
+from graphc.ir.ops import movement as mv
+from graphc.ir.ops import pointwise as pw
+from graphc.ir.ops import source
+from graphc.ir.table import OPS
+from graphc.ir.types import normalize_axis
+
+# -- making
+
+
+def fill(dims: Any, value: Any, name: str | None = None) -> Value:
+    """A tensor of the shape `dims`, `value` everywhere."""
+    inputs, attrs = shape_argument(dims)
+    return mv.broadcast_to(convert(value), *inputs, **attrs, name=name)
+
+
+def zeros(shape: Any, dtype: Any = float32, name: str | None = None) -> Value:
+    """A tensor of zeros (False for bool)."""
+    return fill(shape, _scalar(0, dtype), name)
+
+
+def ones(shape: Any, dtype: Any = float32, name: str | None = None) -> Value:
+    """A tensor of ones (True for bool)."""
+    return fill(shape, _scalar(1, dtype), name)
+
+
+def _scalar(value: int, dtype: Any) -> Value:
+    dtype = as_dtype(dtype)
+    return convert(bool(value) if dtype is bool_ else value, dtype=dtype)
+
+
+def zeros_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True) -> Value:
+    """Zeros in the shape of the tensor."""
+    del optimize
+    return mv.zeros_like(tensor, dtype=None if dtype is None else as_dtype(dtype), name=name)
+
+
+def ones_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True) -> Value:
+    """Ones in the shape of the tensor."""
+    del optimize
+    return mv.ones_like(tensor, dtype=None if dtype is None else as_dtype(dtype), name=name)
+
+
+def eye(
+    num_rows: int, num_columns: int | None = None, dtype: Any = float32, name: str | None = None
+) -> Value:
+    """The identity matrix."""
+    shape = (num_rows, num_rows if num_columns is None else num_columns)
+    rows = source.iota(shape=shape, axis=0, dtype=int32)
+    columns = source.iota(shape=shape, axis=1, dtype=int32)
+    return pw.cast(pw.equal(rows, columns), dtype=as_dtype(dtype), name=name)
+
+
+def range_(
+    start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str | None = None
+) -> Value:
+    """start, start + delta, ... below limit; all must be known while the graph is built."""
+    if limit is None:
+        start, limit = 0, start
+    parts = [static_value(p) for p in (start, limit, delta)]
+    if any(p is None for p in parts):
+        raise AttributeValueError("range needs bounds that are known while the graph is built")
+    values = np.arange(*(p.item() for p in parts if p is not None))
+    return convert(as_array(values.tolist() if dtype is None else values, dtype), name=name)
+
+
+def linspace(start: Any, stop: Any, num: int, name: str | None = None) -> Value:
+    """`num` evenly spaced numbers from start to stop."""
+    low, high = convert(start), convert(stop)
+    steps = pw.cast(source.iota(shape=(int(num),), axis=0, dtype=int32), dtype=low.dtype)
+    return pw.add(low, steps * ((high - low) / max(int(num) - 1, 1)), name=name)
+
+
+def one_hot(
+    indices: Any,
+    depth: Any,
+    on_value: Any = None,
+    off_value: Any = None,
+    axis: int | None = None,
+    dtype: Any = None,
+    name: str | None = None,
+) -> Value:
+    """on_value at each index along a new axis of size `depth` (the last), off_value elsewhere."""
+    dtype = as_dtype(dtype) if dtype is not None else _dtype_of(on_value, off_value)
+    (count,) = static_ints(depth, "the depth of one_hot")
+    ids = convert(indices)
+    rank = ids.type.rank
+    if rank is None:
+        raise ShapeError(f"one_hot needs indices of known rank, got {ids.type}")
+    at = rank if axis in (None, -1) else normalize_axis(axis, rank + 1)
+    wide = mv.expand_dims(ids, axis=at)
+    along = tuple(count if i == at else 1 for i in range(rank + 1))
+    hit = pw.equal(wide, source.iota(shape=along, axis=at, dtype=ids.dtype))
+    on = _scalar(1, dtype) if on_value is None else convert(on_value, dtype=dtype)
+    off = _scalar(0, dtype) if off_value is None else convert(off_value, dtype=dtype)
+    return pw.where(hit, on, off, name=name)
+
+
+def _dtype_of(*values: Any) -> Any:
+    given = next((v for v in values if v is not None), None)
+    return float32 if given is None else convert(given).dtype
+
+
+# -- shapes
+
+
+def shape(input: Any, name: str | None = None, out_type: Any = int32) -> Value:
+    """The shape as a vector of integers."""
+    return mv.shape_of(input, dtype=as_dtype(out_type), name=name)
+
+
+def size(input: Any, name: str | None = None, out_type: Any = int32) -> Value:
+    """The number of elements."""
+    return OPS["reduce_prod"](shape(input, out_type=out_type), name=name)
+
+
+def rank(input: Any, name: str | None = None) -> Value:
+    """The number of dims; known while the graph is built."""
+    number = convert(input).type.rank
+    if number is None:
+        raise ShapeError(f"the rank of {input!r} is not known while the graph is built")
+    return convert(number, dtype=int32, name=name)
+
+
+def reshape(tensor: Any, shape: Any, name: str | None = None) -> Value:
+    """The same elements in another shape; one dim may be -1. shape: ints or an integer tensor."""
+    known = static_value(shape)
+    if known is not None:
+        target = tuple(int(d) for d in np.atleast_1d(known)) if known.size else ()
+        return mv.reshape(tensor, shape=target, name=name)
+    return mv.reshape(tensor, convert_shape(shape), name=name)
+
+
+def transpose(a: Any, perm: Any = None, name: str | None = None, conjugate: bool = False) -> Value:
+    """The axes in the order `perm`, reversed by default."""
+    del conjugate
+    order = None if perm is None else static_ints(perm, "perm")
+    return mv.transpose(a, perm=order, name=name)
+
+
+def expand_dims(input: Any, axis: Any = None, name: str | None = None, dim: Any = None) -> Value:
+    """A dim of size 1 put in at `axis`."""
+    return mv.expand_dims(
+        input, axis=static_ints(axis if axis is not None else dim, "axis"), name=name
+    )
+
+
+def squeeze(
+    input: Any, axis: Any = None, name: str | None = None, squeeze_dims: Any = None
+) -> Value:
+    """Without the dims of size 1 (of the given axes, or all)."""
+    axis = axis if axis is not None else squeeze_dims
+    return mv.squeeze(input, axis=None if axis is None else static_ints(axis, "axis"), name=name)
+
+
+def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Value:
+    """NumPy's broadcast to a shape."""
+    inputs, attrs = shape_argument(shape)
+    return mv.broadcast_to(input, *inputs, **attrs, name=name)
+
+
+# -- joining and taking apart
+
+
+def concat(values: Any, axis: Any, name: str | None = None) -> Value:
+    """The tensors one after the other along an axis. (Old programs give the axis first.)"""
+    if isinstance(values, (int, np.integer)):
+        values, axis = axis, values
+    items = values if isinstance(values, (list, tuple)) else [values]
+    (number,) = static_ints(axis, "the axis of concat")
+    return mv.concat(*items, axis=number, name=name)
+
+
+def stack(values: Any, axis: int = 0, name: str | None = None) -> Value:
+    """The tensors along a new axis."""
+    return mv.stack(*values, axis=axis, name=name)
+
+
+def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None = None) -> list[Value]:
+    """The parts along an axis, without it."""
+    del name
+    x = convert(value)
+    count = _known_dim(x, axis, "unstack") if num is None else num
+    full = slice(None)
+    at = normalize_axis(axis, x.type.rank or 0)
+    return [x[(full,) * at + (i,)] for i in range(count)]
+
+
+def split(
+    value: Any, num_or_size_splits: Any, axis: Any = 0, num: Any = None, name: str | None = None
+) -> list[Value]:
+    """Parts of equal size (a number), or of the given sizes (one may be -1), along an axis."""
+    del num, name
+    x = convert(value)
+    (number,) = static_ints(axis, "the axis of split")
+    total = _known_dim(x, number, "split")
+    sizes = _split_sizes(num_or_size_splits, total)
+    at = normalize_axis(number, x.type.rank or 0)
+    parts, start = [], 0
+    for length in sizes:
+        parts.append(x[(slice(None),) * at + (slice(start, start + length),)])
+        start += length
+    return parts
+
+
+def _split_sizes(splits: Any, total: int) -> list[int]:
+    given = static_value(splits)
+    if given is None:
+        raise AttributeValueError("split needs sizes that are known while the graph is built")
+    if given.ndim == 0:
+        count = int(given)
+        if count < 1 or total % count:
+            raise ShapeError(f"a dim of {total} cannot be split into {count} equal parts")
+        return [total // count] * count
+    sizes = [int(n) for n in given]
+    rest = total - sum(n for n in sizes if n != -1)
+    sizes = [rest if n == -1 else n for n in sizes]
+    if sum(sizes) != total or min(sizes, default=0) < 0:
+        raise ShapeError(f"a dim of {total} cannot be split into {given.tolist()}")
+    return sizes
+
+
+def _known_dim(x: Value, axis: int, what: str) -> int:
+    if x.type.shape is None:
+        raise ShapeError(f"{what} needs a tensor of known rank, got {x.type}")
+    dim = x.type.shape[normalize_axis(axis, len(x.type.shape))]
+    if not isinstance(dim, int):
+        raise ShapeError(f"{what} along axis {axis} of {x.type}: that size is not known")
+    return dim
+
+
+def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Value:
+    """size[i] elements from begin[i] on along every dim; -1: all that are left."""
+    first, count = static_ints(begin, "begin"), static_ints(size, "size")
+    key = tuple(
+        slice(b, None if n == -1 else b + n) for b, n in zip(first, count, strict=True)
+    )
+    result = convert(input_)[key]
+    return result if name is None else OPS["identity"](result, name=name)
+
+
+def tile(input: Any, multiples: Any, name: str | None = None) -> Value:
+    """The tensor repeated multiples[i] times along every dim."""
+    x = convert(input)
+    times = static_ints(multiples, "multiples")
+    if x.type.rank != len(times):
+        raise ShapeError(f"tile of {x.type} needs {x.type.rank} multiples, got {times}")
+    result = x
+    for axis, count in enumerate(times):
+        if count != 1:
+            result = mv.concat(*[result] * count, axis=axis)
+    return result if name is None else OPS["identity"](result, name=name)
+
+
+def reverse(tensor: Any, axis: Any, name: str | None = None) -> Value:
+    """Reversed along the axes."""
+    x = convert(tensor)
+    rank_ = x.type.rank or 0
+    axes = {normalize_axis(a, rank_) for a in static_ints(axis, "axis")}
+    key = tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(rank_))
+    result = x[key]
+    return result if name is None else OPS["identity"](result, name=name)
+
+
+def pad(
+    tensor: Any,
+    paddings: Any,
+    mode: str = "CONSTANT",
+    name: str | None = None,
+    constant_values: float = 0,
+) -> Value:
+    """paddings[i] = (before, after) elements around dim i. Modes: CONSTANT, REFLECT, SYMMETRIC."""
+    amounts = np.asarray(static_value(paddings)).reshape(-1, 2)
+    if mode.upper() == "CONSTANT":
+        low, high = (tuple(int(n) for n in amounts[:, i]) for i in (0, 1))
+        return mv.pad(
+            tensor, low=low, high=high, interior=(0,) * len(low), fill=constant_values, name=name
+        )
+    if mode.upper() not in ("REFLECT", "SYMMETRIC"):
+        raise AttributeValueError(f"pad knows CONSTANT, REFLECT and SYMMETRIC, got {mode!r}")
+    result = convert(tensor)
+    for axis, (before, after) in enumerate(amounts.tolist()):
+        result = _mirror(result, axis, before, after, int(mode.upper() == "REFLECT"))
+    return result
+
+
+def _mirror(x: Value, axis: int, before: int, after: int, skip: int) -> Value:
+    total = _known_dim(x, axis, "pad")
+    if max(before, after) > total - skip:
+        raise ShapeError(f"cannot mirror {max(before, after)} elements of a dim of {total}")
+    lead = (slice(None),) * axis
+    parts = [x]
+    if before:
+        first = x[(*lead, slice(skip, before + skip))]
+        parts.insert(0, first[(*lead, slice(None, None, -1))])
+    if after:
+        last = x[(*lead, slice(total - after - skip, total - skip))]
+        parts.append(last[(*lead, slice(None, None, -1))])
+    return mv.concat(*parts, axis=axis) if len(parts) > 1 else x
+
+
+def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Value:
+    """x where the condition holds, else y. A vector condition chooses rows, as in TensorFlow 1."""
+    if x is None or y is None:
+        raise AttributeValueError("where() needs x and y: a result of unknown size is not offered")
+    test, like = convert(condition), next((v for v in (x, y) if is_tensor(v)), None)
+    dtype = convert(like).dtype if like is not None else None
+    a, b = convert(x, like=dtype), convert(y, like=dtype)
+    rank_ = a.type.rank
+    if test.type.rank == 1 and rank_ is not None and rank_ > 1 and b.type.rank == rank_:
+        test = mv.expand_dims(test, axis=tuple(range(1, rank_)))
+    return pw.where(test, a, b, name=name)
+
+
+def sequence_mask(lengths: Any, maxlen: int, dtype: Any = bool_, name: str | None = None) -> Value:
+    """True at the first lengths[i] of `maxlen` positions of row i."""
+    ids = convert(lengths)
+    wide = mv.expand_dims(ids, axis=(ids.type.rank or 0,))
+    mask = pw.less(source.iota(shape=(maxlen,), axis=0, dtype=ids.dtype), wide)
+    return mask if as_dtype(dtype) is bool_ else pw.cast(mask, dtype=as_dtype(dtype), name=name)
+
+
+def gather(
+    params: Any, indices: Any, validate_indices: Any = None, name: str | None = None, axis: Any = 0
+) -> Value:
+    """The slices of params at the indices along an axis; an index out of range gives zeros."""
+    del validate_indices
+    (number,) = static_ints(axis, "the axis of gather")
+    return OPS["gather"](params, indices, axis=number, name=name)
+
+
+def flat_size(dims: Sequence[int]) -> int:
+    """The product of the dims."""
+    return math.prod(dims)

@@ -1,0 +1,3 @@
+"""Training."""
+from graphc.frontend.optimizers import *  # noqa: F403
+from graphc.frontend.schedules import *  # noqa: F403

@@ -1,0 +1,90 @@
+"""Run cases on the Triton device in Triton's interpreter; one line of JSON per case.
+
+A process of its own, because Triton reads TRITON_INTERPRET when it is imported:
+`TRITON_INTERPRET=1 python tests/codegen/interpret_runner.py [case ...]`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from triton_cases import CASES, Case, pointwise_cases, pointwise_names
+
+from graphc.codegen.triton import Launch, Options, emit
+from graphc.ir import loop
+from graphc.ir.interpret import run_program
+from graphc.ir.settings import Settings
+from graphc.runtime.devices.triton import TritonDevice
+
+
+def expected(case: Case) -> list[np.ndarray]:
+    """The outputs by the program oracle."""
+    program = case.program
+    buffers = {n: a.ravel().copy() for n, a in zip(program.inputs, case.feeds, strict=True)}
+    for b in program.buffers.values():
+        if b.role == loop.COUNTER:
+            buffers[b.name] = np.array([case.run], np.int64)
+    run_program(program, buffers)
+    return [buffers[n].reshape(program.buffers[n].shape) for n in program.outputs]
+
+
+def difference(got: np.ndarray, want: np.ndarray) -> float:
+    """The largest error over tolerance: at most 1 is right. Integers and NaN must be equal."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return float("inf")
+    if got.size == 0 or want.dtype.kind in "biu":
+        return 0.0 if np.array_equal(got, want) else float("inf")
+    tolerance = {"float64": 1e-11, "float32": 2e-5, "float16": 2e-3}.get(want.dtype.name, 1.6e-2)
+    a, b = got.astype(np.float64), want.astype(np.float64)
+    if not np.array_equal(np.isnan(a), np.isnan(b)):
+        return float("inf")
+    same = (a == b) | np.isnan(a)
+    with np.errstate(all="ignore"):
+        error = np.where(same, 0.0, np.abs(a - b) / (tolerance * (0.3 + np.abs(b))))
+    return float(error.max())
+
+
+def run(case: Case, device: TritonDevice) -> dict[str, Any]:
+    """The case's recipes and its error."""
+    launches = emit(case.program, Options(interpret=True)).launches
+    recipes = sorted({x.recipe for x in launches.values() if isinstance(x, Launch)})
+    executable = device.load(case.program, {}, Settings(libraries=False))
+    got = executable.run(case.feeds, case.run)
+    errors = [difference(g, w) for g, w in zip(got, expected(case), strict=True)]
+    return {"recipes": recipes, "errors": errors}
+
+
+def run_op(name: str, device: TritonDevice) -> dict[str, Any]:
+    """A pointwise op on all its samples."""
+    results = [run(c, device) for c in pointwise_cases(name)]
+    return {"recipes": ["flat"], "errors": [e for r in results for e in r["errors"]]}
+
+
+def outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result, or the traceback of its failure."""
+    try:
+        return work()
+    except Exception:
+        return {"failure": traceback.format_exc()}
+
+
+def main(names: list[str]) -> None:
+    """Run the named cases, or all; `op:NAME` is a pointwise op of the table."""
+    device = TritonDevice(interpret=True)
+    for name in names or [*CASES, *(f"op:{n}" for n in pointwise_names())]:
+        if name.startswith("op:"):
+            result = outcome(lambda name=name: run_op(name.removeprefix("op:"), device))
+        else:
+            result = outcome(lambda name=name: run(CASES[name](), device))
+        print(json.dumps({"case": name, **result}), flush=True)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main(sys.argv[1:])

@@ -1,0 +1,610 @@
+"""Programs on which the Triton back end is proven: by the interpreter, and by compiling them.
+
+A case gives a planned program, the arrays of its inputs, and the recipes that it must exercise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+import graphc.ir.ops  # noqa: F401  (fills the op table)
+from graphc.ir import loop
+from graphc.ir.computation import cut
+from graphc.ir.dtypes import DType, as_dtype, float32, int64, uint32
+from graphc.ir.graph import Value
+from graphc.ir.loop import Access, Apply, Axis, Buffer, Gather, Kernel, Let, Load, Program, Ref
+from graphc.ir.settings import Settings
+from graphc.ir.table import OPS, Kind
+from graphc.passes.context import Context, Target
+from graphc.passes.pipeline import compile_program
+from graphc.passes.plan_memory import plan_memory
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program with inputs; `recipes` must be among those chosen; `run` numbers the run."""
+
+    program: Program
+    feeds: tuple[np.ndarray, ...]
+    recipes: tuple[str, ...] = ()
+    run: int = 3
+
+
+CASES: dict[str, Callable[[], Case]] = {}
+
+
+def case(make: Callable[[], Case]) -> Callable[[], Case]:
+    """Enter a case under its function's name."""
+    CASES[make.__name__] = make
+    return make
+
+
+# -- making programs
+
+
+def given(array: np.ndarray, name: str = "x") -> Value:
+    """A placeholder for the array."""
+    return OPS["placeholder"](dtype=as_dtype(array.dtype), shape=array.shape, name=name)
+
+
+def graph_case(
+    build: Callable[..., Value | Sequence[Value]], *arrays: np.ndarray, recipes: Sequence[str] = ()
+) -> Case:
+    """The case of a graph: `build` gets one placeholder per array."""
+    inputs = [given(a, f"x{i}" if i else "x") for i, a in enumerate(arrays)]
+    result = build(*inputs)
+    outputs = [result] if isinstance(result, Value) else list(result)
+    context = Context(Settings(), Target("triton", fast_bytes=64 << 10))
+    program = compile_program(cut(outputs, [], inputs), context)
+    return Case(program, arrays, tuple(recipes))
+
+
+def kernel_case(
+    kernels: Sequence[Kernel],
+    inputs: dict[str, np.ndarray],
+    outputs: dict[str, tuple[tuple[int, ...], DType]],
+    recipes: Sequence[str] = (),
+) -> Case:
+    """The case of hand-written kernels."""
+    buffers = {
+        n: Buffer(n, as_dtype(a.dtype), a.shape, loop.INPUT, n) for n, a in inputs.items()
+    }
+    buffers |= {n: Buffer(n, d, s, loop.OUTPUT, n) for n, (s, d) in outputs.items()}
+    program = Program(buffers, tuple(kernels), tuple(inputs), tuple(outputs), ())
+    program = program.replace(commit=len(kernels))
+    return Case(plan_memory(program, Context()), tuple(inputs.values()), tuple(recipes))
+
+
+def normal(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
+    """Standard normal numbers."""
+    array = np.asarray(np.random.default_rng(seed).standard_normal(shape))
+    return array.astype(dtype)
+
+
+def integers(*shape: int, dtype: Any = np.int32, low: int = -9, high: int = 10) -> np.ndarray:
+    """Random integers."""
+    return np.asarray(np.random.default_rng(1).integers(low, high, shape)).astype(dtype)
+
+
+def op(name: str) -> Any:
+    """An op of the table."""
+    return OPS[name]
+
+
+# -- pointwise
+
+
+@case
+def chain() -> Case:
+    return graph_case(
+        lambda x, b, s: op("tanh")(op("exp")(x * 0.5) + b) * s - 1.5,
+        normal(13, 37), normal(37, seed=1), normal(13, 1, seed=2), recipes=["flat"],
+    )  # fmt: skip
+
+
+@case
+def aligned_chain() -> Case:
+    return graph_case(
+        lambda x, y: op("sigmoid")(x) * y + x, normal(64, 128), normal(64, 128, seed=1),
+        recipes=["flat"],
+    )  # fmt: skip
+
+
+@case
+def scalars() -> Case:
+    return graph_case(lambda x, y: x * y + 2.0, normal(), normal(seed=1), recipes=["flat"])
+
+
+@case
+def halves() -> Case:
+    return graph_case(
+        lambda x, y: [op("exp")(x) + x, op("cast")(x, dtype=float32), y * y],
+        normal(9, 24, dtype=np.float16), normal(31, dtype=ml_dtypes.bfloat16),
+    )  # fmt: skip
+
+
+@case
+def doubles() -> Case:
+    return graph_case(
+        lambda x: [op("tanh")(x) * 0.1 + 1e-300, op("expm1")(x), op("log1p")(op("abs")(x))],
+        normal(57, dtype=np.float64) * 1e-3,
+    )  # fmt: skip
+
+
+@case
+def whole_numbers() -> Case:
+    return graph_case(
+        lambda a, b: [
+            op("floordiv")(a, b), op("floormod")(a, b), op("maximum")(a, b), -a, op("sign")(b),
+            op("equal")(a, b), op("cast")(a, dtype=float32),
+        ],
+        integers(7, 21), integers(7, 21, low=-3, high=4),
+    )  # fmt: skip
+
+
+@case
+def booleans() -> Case:
+    return graph_case(
+        lambda a, b, x: [
+            op("logical_and")(a, b), op("logical_xor")(a, op("logical_not")(b)),
+            op("where")(a, x, op("negative")(x)), op("cast")(a, dtype=float32) + x,
+            op("is_nan")(op("log")(x)),
+        ],
+        integers(41, low=0, high=2, dtype=np.bool_), integers(41, low=0, high=2, dtype=np.bool_),
+        normal(41),
+    )  # fmt: skip
+
+
+@case
+def narrow_integers() -> Case:
+    return graph_case(
+        lambda a, b: [a + a, op("floordiv")(a, a), op("cast")(b, dtype=float32), b + b],
+        integers(33, dtype=np.int8), integers(33, dtype=np.uint8, low=0, high=255),
+    )  # fmt: skip
+
+
+@case
+def special_values() -> Case:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.5, 1e-30, 3e38], np.float32)
+    y = np.roll(x, 4)
+    return graph_case(
+        lambda a, b: [
+            op("maximum")(a, b), op("minimum")(a, b), op("less")(a, b), op("not_equal")(a, b),
+            op("tanh")(a), op("sigmoid")(a), op("round")(a), op("sign")(a), op("relu")(a),
+        ],
+        x, y,
+    )  # fmt: skip
+
+
+@case
+def small_arguments() -> Case:
+    """Divided by the argument, so that lost digits show."""
+    x = np.concatenate([s * 10.0 ** np.arange(-7, 0.1, 0.25) for s in (1, -0.9)])
+    return graph_case(
+        lambda a: [op(n)(a) / a for n in ("expm1", "log1p", "tanh", "erf", "sin")],
+        x.astype(np.float32),
+    )  # fmt: skip
+
+
+# -- movement
+
+
+@case
+def transposed() -> Case:
+    return graph_case(
+        lambda x: op("exp")(op("transpose")(x)) * 2.0, normal(70, 130), recipes=["tiled"]
+    )
+
+
+@case
+def channels_last() -> Case:
+    return graph_case(
+        lambda x: op("transpose")(x, perm=(0, 2, 3, 1)) + 1.0, normal(2, 5, 24, 25),
+        recipes=["tiled"],
+    )  # fmt: skip
+
+
+@case
+def joined() -> Case:
+    return graph_case(
+        lambda x, y: op("concat")(x, y, axis=1) * 2.0, normal(5, 7), normal(5, 12, seed=1)
+    )
+
+
+@case
+def joined_rows_of_booleans() -> Case:
+    return graph_case(
+        lambda x, y: op("logical_not")(op("concat")(x, y, axis=0)),
+        integers(3, 4, dtype=np.bool_, low=0, high=2), integers(2, 4, dtype=np.bool_, low=0),
+    )  # fmt: skip
+
+
+@case
+def padded() -> Case:
+    return graph_case(
+        lambda x: op("pad")(x, low=(1, 2), high=(0, 3), interior=(2, 0), fill=-1.5) + 1.0,
+        normal(6, 9),
+    )
+
+
+@case
+def padded_row_of_a_broadcast() -> Case:
+    def build(x: Value) -> Value:
+        wide = op("broadcast_to")(x, shape=(8, 6))
+        return op("pad")(wide, low=(1, 0), high=(1, 0), interior=(0, 0)) * 3.0
+
+    return graph_case(build, normal(6))
+
+
+@case
+def sliced() -> Case:
+    return graph_case(
+        lambda x: op("slice")(x, start=(4, 7), size=(3, 4), step=(-1, 2)) * 2.0, normal(6, 19)
+    )
+
+
+@case
+def windows_spread() -> Case:
+    attrs = {"axes": (1,), "window": (3,), "stride": (2,), "dilation": (1,)}
+    return graph_case(
+        lambda x: op("reduce_sum")(op("window_spread")(x, **attrs, shape=(2, 9)), axis=(2,)),
+        normal(2, 4, 3),
+    )
+
+
+# -- rows
+
+
+@case
+def softmax_rows() -> Case:
+    return graph_case(lambda x: op("softmax")(x), normal(9, 45) * 3, recipes=["row"])
+
+
+@case
+def softmax_long() -> Case:
+    return graph_case(lambda x: op("softmax")(x), normal(5, 8200) * 3, recipes=["row_looped"])
+
+
+@case
+def softmax_split() -> Case:
+    return graph_case(lambda x: op("softmax")(x), normal(2, 33000) * 3, recipes=["split"])
+
+
+@case
+def layer_norm() -> Case:
+    def build(x: Value, g: Value, b: Value) -> Value:
+        d = x - op("reduce_mean")(x, axis=(1,), keepdims=True)
+        variance = op("reduce_mean")(d * d, axis=(1,), keepdims=True)
+        return d * op("rsqrt")(variance + 1e-5) * g + b
+
+    return graph_case(build, normal(6, 50), normal(50), normal(50, seed=1), recipes=["row"])
+
+
+@case
+def layer_norm_half() -> Case:
+    def build(x: Value) -> Value:
+        d = x - op("reduce_mean")(x, axis=(1,), keepdims=True)
+        return d * op("rsqrt")(op("reduce_mean")(d * d, axis=(1,), keepdims=True) + 1e-3)
+
+    return graph_case(build, normal(5, 64, dtype=np.float16), recipes=["row"])
+
+
+@case
+def cross_entropy_with_gradient() -> Case:
+    def build(labels: Value, logits: Value) -> list[Value]:
+        loss = op("softmax_cross_entropy")(labels, logits)
+        ones = op("ones_like")(loss)
+        grads = op("softmax_cross_entropy").grad(loss.node, [ones])
+        return [loss, grads[1]]
+
+    labels = np.random.default_rng(5).dirichlet(np.ones(17), 12).astype(np.float32)
+    return graph_case(build, labels, normal(12, 17), recipes=["row"])
+
+
+def _reductions(axis: tuple[int, ...] | None, *shape: int, recipes: Sequence[str] = ()) -> Case:
+    x = normal(*shape)
+    x.flat[:: max(7, x.size // 50)] = np.nan
+
+    def build(a: Value, clean: Value, flags: Value) -> list[Value]:
+        return [
+            op("reduce_sum")(clean * clean, axis=axis), op("reduce_max")(a, axis=axis),
+            op("reduce_min")(clean, axis=axis), op("reduce_any")(flags, axis=axis),
+            op("reduce_all")(flags, axis=axis), op("reduce_max")(clean, axis=axis),
+            op("reduce_prod")(op("tanh")(clean) * 0.1 + 1.0, axis=axis),
+        ]  # fmt: skip
+
+    flags = normal(*shape, seed=4) > -1.0
+    return graph_case(build, x, normal(*shape, seed=3), flags, recipes=recipes)
+
+
+@case
+def reduce_first_axis() -> Case:
+    return _reductions((0,), 31, 6, 5, recipes=["row"])
+
+
+@case
+def reduce_middle_axis() -> Case:
+    return _reductions((1,), 3, 13, 5)
+
+
+@case
+def reduce_last_axis() -> Case:
+    return _reductions((2,), 3, 5, 13)
+
+
+@case
+def reduce_outer_axes() -> Case:
+    return _reductions((0, 2), 3, 5, 13)
+
+
+@case
+def reduce_all_axes() -> Case:
+    return _reductions(None, 5, 13)
+
+
+@case
+def reduce_columns_looped() -> Case:
+    return graph_case(
+        lambda x: [op("reduce_sum")(x, axis=(0,)), op("reduce_max")(x, axis=(0,))],
+        normal(200, 70), recipes=["row_looped"],
+    )  # fmt: skip
+
+
+@case
+def reduce_columns_split() -> Case:
+    return graph_case(
+        lambda x: op("reduce_sum")(x, axis=(0,)), normal(1100, 60), recipes=["split"]
+    )
+
+
+@case
+def reduce_whole_split() -> Case:
+    return graph_case(
+        lambda x: op("reduce_mean")(x * x, axis=None), normal(300, 301), recipes=["split"]
+    )
+
+
+@case
+def integer_sums() -> Case:
+    return graph_case(
+        lambda a, b: [
+            op("reduce_sum")(a, axis=(1,)), op("reduce_max")(b, axis=(1,)),
+            op("reduce_min")(b, axis=None), op("reduce_prod")(a, axis=(0,)),
+        ],
+        integers(5, 30, dtype=np.int8), integers(5, 30, dtype=np.int64),
+    )  # fmt: skip
+
+
+@case
+def positions() -> Case:
+    x = np.round(normal(11, 23) * 2)
+    x[3, 4] = x[3, 9] = np.nan
+    x[5] = -np.inf
+    x[6] = np.inf
+
+    def build(a: Value, b: Value) -> list[Value]:
+        return [
+            op("argmax")(a, axis=1), op("argmin")(a, axis=1), op("argmax")(a, axis=0),
+            op("argmin")(b, axis=0), op("argmax")(b, axis=1),
+        ]  # fmt: skip
+
+    return graph_case(build, x.astype(np.float32), integers(11, 23))
+
+
+@case
+def position_looped() -> Case:
+    return graph_case(
+        lambda x: op("argmax")(x, axis=1), np.round(normal(3, 8300)), recipes=["row_looped"]
+    )
+
+
+@case
+def position_split() -> Case:
+    return graph_case(
+        lambda x: op("argmin")(x, axis=1), np.round(normal(2, 33000)), recipes=["split"]
+    )
+
+
+# -- dots
+
+
+def _matmul(ta: bool, tb: bool) -> Case:
+    def build(a: Value, b: Value, bias: Value) -> Value:
+        product = op("matmul")(a, b, transpose_a=ta, transpose_b=tb)
+        return op("relu")(product + bias)
+
+    a, b = normal(*((37, 21) if ta else (21, 37))), normal(*((19, 37) if tb else (37, 19)))
+    return graph_case(build, a, b, normal(19), recipes=["dot"])
+
+
+@case
+def matmul_plain() -> Case:
+    return _matmul(False, False)
+
+
+@case
+def matmul_transposed_a() -> Case:
+    return _matmul(True, False)
+
+
+@case
+def matmul_transposed_b() -> Case:
+    return _matmul(False, True)
+
+
+@case
+def matmul_transposed_both() -> Case:
+    return _matmul(True, True)
+
+
+@case
+def matmul_prologue() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(op("exp")(a), b), normal(40, 35), normal(35, 33),
+        recipes=["dot"],
+    )  # fmt: skip
+
+
+@case
+def matmul_tiles() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(a, b) * 0.5, normal(150, 70), normal(70, 140), recipes=["dot"]
+    )
+
+
+@case
+def matmul_batched() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(a, b), normal(2, 3, 18, 20), normal(3, 20, 17),
+        recipes=["dot"],
+    )  # fmt: skip
+
+
+@case
+def matmul_half() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(a, b) + 1.0,
+        normal(64, 64, dtype=np.float16), normal(64, 32, dtype=np.float16), recipes=["dot"],
+    )  # fmt: skip
+
+
+@case
+def matmul_brain() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(a, b),
+        normal(64, 64, dtype=ml_dtypes.bfloat16), normal(64, 32, dtype=ml_dtypes.bfloat16),
+        recipes=["dot"],
+    )  # fmt: skip
+
+
+@case
+def matmul_double() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(a, b), normal(18, 20, dtype=np.float64),
+        normal(20, 17, dtype=np.float64), recipes=["dot"],
+    )  # fmt: skip
+
+
+@case
+def matmul_integers() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(a, b), integers(18, 20), integers(20, 17), recipes=["dot"]
+    )
+
+
+@case
+def matrix_times_vector() -> Case:
+    return graph_case(
+        lambda a, b: op("contract")(a, b, spec="ab,b->a"), normal(50, 70), normal(70),
+        recipes=["row"],
+    )  # fmt: skip
+
+
+@case
+def outer_product() -> Case:
+    return graph_case(
+        lambda a, b: op("contract")(a, b, spec="a,b->ab"), normal(50), normal(70), recipes=["flat"]
+    )
+
+
+@case
+def convolution() -> Case:
+    def build(x: Value, w: Value, bias: Value) -> Value:
+        wide = op("pad")(x, low=(0, 1, 1, 0), high=(0, 1, 1, 0), interior=(0, 0, 0, 0))
+        attrs = {"axes": (1, 2), "window": (3, 3), "stride": (2, 1), "dilation": (1, 1)}
+        windows = op("unfold")(wide, **attrs)
+        return op("relu")(op("contract")(windows, w, spec="nhwcij,ijco->nhwo") + bias)
+
+    return graph_case(build, normal(2, 9, 8, 5), normal(3, 3, 5, 7), normal(7), recipes=["dot"])
+
+
+# -- by hand
+
+
+@case
+def gathered() -> Case:
+    axes = (Axis("i0", 7), Axis("i1", 5))
+    index = Load((Access("rows", (1, 0)),), int64)
+    value = Gather(Access("x", (0, 1)), index, 5, 6, float32, -2.0)
+    body = (Let("v1", value), loop.Store(Access("y", (5, 1)), Ref("v1", float32)))
+    rows = np.array([0, 5, -1, 3, 6, 2, 2**40], np.int64)
+    kernel = Kernel("k0_take", axes, body, ("take",))
+    return kernel_case([kernel], {"x": normal(6, 5), "rows": rows}, {"y": ((7, 5), float32)})
+
+
+@case
+def random_bits() -> Case:
+    index = loop.Index(loop.Linear((3,), 2**33))
+    run = loop.Const(2**40 + 5, int64)
+    attrs = (("key", 0xFEDCBA9876543210),)
+    value = Apply("philox", (index, run), uint32, attrs)
+    body = (Let("v1", value), loop.Store(Access("y", (1,)), Ref("v1", uint32)))
+    kernel = Kernel("k0_bits", (Axis("i0", 1000),), body, ("bits",))
+    return kernel_case([kernel], {}, {"y": ((1000,), uint32)})
+
+
+@case
+def random_numbers() -> Case:
+    return graph_case(
+        lambda x: [
+            op("random_unit")(shape=(33, 7), dtype=float32, key=2**63 + 77) + x,
+            op("random_gauss")(shape=(50,), dtype=float32, key=5),
+        ],
+        normal(33, 7),
+    )  # fmt: skip
+
+
+@case
+def group() -> Case:
+    parts = []
+    sizes = {"a": 2000, "b": 37, "c": 1}
+    for name, size in sizes.items():
+        axes = (Axis("i0", size),) if size > 1 else ()
+        strides = (1,) * len(axes)
+        load = Load((Access(f"x{name}", strides),), float32)
+        value = Apply("multiply", (load, loop.Const(0.9, float32)), float32)
+        body = (Let("v1", value), loop.Store(Access(f"y{name}", strides), Ref("v1", float32)))
+        parts.append(Kernel(f"update_{name}", axes, body, (f"update_{name}",)))
+    kernel = Kernel("k0_updates", (), (), ("updates",), parts=tuple(parts))
+    inputs = {f"x{n}": normal(s, seed=s) for n, s in sizes.items()}
+    outputs = {f"y{n}": ((s,), float32) for n, s in sizes.items()}
+    return kernel_case([kernel], inputs, outputs, ["group"])
+
+
+@case
+def hostile_names() -> Case:
+    """Buffers called like what the emitter itself writes."""
+    x = normal(9, 30)
+    inputs = [given(x, name) for name in ("row", "col_mask", "pid", "maximum", "x_1")]
+    total = op("softmax")(inputs[0] + inputs[1], axis=-1) * inputs[2]
+    program = compile_program(
+        cut([op("maximum")(total, inputs[3]) + inputs[4]], [], inputs), Context()
+    )
+    return Case(program, (x,) * 5)
+
+
+# -- one case per pointwise op of the table
+
+
+def pointwise_names() -> list[str]:
+    """The table's pointwise ops."""
+    return sorted(n for n, o in OPS.items() if o.kind is Kind.POINTWISE)
+
+
+def pointwise_cases(name: str) -> list[Case]:
+    """The op on each of its samples, each alone in a program; floats also as float64."""
+    made = []
+    for sample in OPS[name].samples():
+        attrs = dict(sample.attrs)
+        kinds = {a.dtype for a in sample.inputs}
+        variants = [sample.inputs]
+        if kinds == {np.dtype(np.float32)}:
+            variants.append(tuple(a.astype(np.float64) for a in sample.inputs))
+        for arrays in variants:
+            made.append(graph_case(lambda *x, a=attrs: OPS[name](*x, **a), *arrays))
+    return made
