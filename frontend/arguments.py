@@ -17,7 +17,8 @@ import numpy as np
 from graphc.ir.dtypes import DType, as_dtype, int32
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Value, convert
-from graphc.ir.types import UNKNOWN, Shape
+from graphc.ir.table import OPS
+from graphc.ir.types import UNKNOWN
 
 Elements: TypeAlias = tuple[int | None, ...]
 
@@ -48,7 +49,10 @@ def same_dtype(values: Sequence[Any]) -> list[Value]:
 
 
 def known_elements(value: Value, depth: int = 0) -> Elements | None:
-    """The elements of an integer scalar or vector, None for unknown ones; None: not even how many."""
+    """The elements of an integer scalar or vector, None for unknown ones.
+
+    None instead of them when not even their number is known.
+    """
     node = value.node
     parts = [] if depth > _DEPTH else list(node.inputs)
     match node.op.name:
@@ -171,39 +175,63 @@ def either(name: str, value: Any, other_name: str, other: Any, default: Any = No
     return default if given is None else given
 
 
-def shape_argument(shape: Any) -> tuple[Shape | None, Value | None]:
-    """A shape for an op: (dims, None) when all are numbers, else (what is known, the tensor)."""
+def shape_argument(shape: Any) -> tuple[tuple[Value, ...], dict[str, Any]]:
+    """The inputs and attributes with which an op takes a shape.
+
+    The attribute alone when all dims are numbers; else the shape as a tensor, too, and in the
+    attribute what is known of it. ShapeError for None: it says nothing of which shape to make.
+    """
     if is_tensor(shape):
         value = convert(shape)
         return _with_tensor(known_elements(value), value)
     if isinstance(shape, (int, np.integer)):
-        return (int(shape),), None
-    dims = [getattr(d, "value", d) if not is_tensor(d) else d for d in shape]
+        return (), {"shape": (int(shape),)}
+    dims = [d if is_tensor(d) else getattr(d, "value", d) for d in _listed(shape)]
     if any(d is None for d in dims):
         raise ShapeError(
             f"the shape {dims} has unknown dims; use -1 for one of them, or shape(x)[i]"
         )
     if not any(map(is_tensor, dims)):
-        return tuple(operator.index(d) for d in dims), None
+        return (), {"shape": tuple(operator.index(d) for d in dims)}
     value = convert([_scalar(d) for d in dims])
     return _with_tensor(known_elements(value), value)
 
 
-def _scalar(dim: Any) -> Any:
-    from graphc.ir.table import OPS
+def _listed(shape: Any) -> Sequence[Any]:
+    if shape is None:
+        raise ShapeError("a shape must be given: integers or an integer tensor, got None")
+    return list(shape)
 
+
+def static_shape(shape: Any) -> tuple[int, ...]:
+    """A shape that must be known while the graph is built."""
+    inputs, attrs = shape_argument(shape)
+    if inputs:
+        raise ShapeError(f"the shape must be known while the graph is built, got {shape!r}")
+    dims: tuple[int, ...] = attrs["shape"]
+    return dims
+
+
+def _scalar(dim: Any) -> Any:
     if not is_tensor(dim):
         return np.int32(dim)
     value = convert(dim)
     return value if value.dtype is int32 else OPS["cast"](value, dtype=int32)
 
 
-def _with_tensor(elements: Elements | None, value: Value) -> tuple[Shape | None, Value | None]:
+def _with_tensor(
+    elements: Elements | None, value: Value
+) -> tuple[tuple[Value, ...], dict[str, Any]]:
     if elements is None:
-        return None, value
+        return (value,), {"shape": None}
     if None not in elements:
-        return tuple(e for e in elements if e is not None), None
-    return tuple(UNKNOWN if e is None or e < 0 else e for e in elements), value
+        return (), {"shape": elements}
+    return (value,), {"shape": tuple(UNKNOWN if e is None or e < 0 else e for e in elements)}
+
+
+def as_sequence(x: Any) -> Sequence[Any]:
+    """A list or tuple as it is, anything else alone in a list."""
+    return x if isinstance(x, (list, tuple)) else [x]
 
 
 def dtype_of(x: Any, default: DType) -> DType:

@@ -2,92 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.frontend.shapes import (
-    convert_shape,
+from graphc.frontend.arguments import (
+    constant_value,
     is_tensor,
     shape_argument,
     static_ints,
-    static_value,
 )
-from graphc.ir.dtypes import as_dtype, bool_, float32, int32
+from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
 from graphc.ir.errors import AttributeValueError, ShapeError
-from graphc.ir.graph import Value, as_array, convert
+from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import source
 from graphc.ir.table import OPS
 from graphc.ir.types import normalize_axis
-
-# -- making
-
-
-def fill(dims: Any, value: Any, name: str | None = None) -> Value:
-    """A tensor of the shape `dims`, `value` everywhere."""
-    inputs, attrs = shape_argument(dims)
-    return mv.broadcast_to(convert(value), *inputs, **attrs, name=name)
-
-
-def zeros(shape: Any, dtype: Any = float32, name: str | None = None) -> Value:
-    """A tensor of zeros (False for bool)."""
-    return fill(shape, _scalar(0, dtype), name)
-
-
-def ones(shape: Any, dtype: Any = float32, name: str | None = None) -> Value:
-    """A tensor of ones (True for bool)."""
-    return fill(shape, _scalar(1, dtype), name)
-
-
-def _scalar(value: int, dtype: Any) -> Value:
-    dtype = as_dtype(dtype)
-    return convert(bool(value) if dtype is bool_ else value, dtype=dtype)
-
-
-def zeros_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True) -> Value:
-    """Zeros in the shape of the tensor."""
-    del optimize
-    return mv.zeros_like(tensor, dtype=None if dtype is None else as_dtype(dtype), name=name)
-
-
-def ones_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True) -> Value:
-    """Ones in the shape of the tensor."""
-    del optimize
-    return mv.ones_like(tensor, dtype=None if dtype is None else as_dtype(dtype), name=name)
-
-
-def eye(
-    num_rows: int, num_columns: int | None = None, dtype: Any = float32, name: str | None = None
-) -> Value:
-    """The identity matrix."""
-    shape = (num_rows, num_rows if num_columns is None else num_columns)
-    rows = source.iota(shape=shape, axis=0, dtype=int32)
-    columns = source.iota(shape=shape, axis=1, dtype=int32)
-    return pw.cast(pw.equal(rows, columns), dtype=as_dtype(dtype), name=name)
-
-
-def range_(
-    start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str | None = None
-) -> Value:
-    """start, start + delta, ... below limit; all must be known while the graph is built."""
-    if limit is None:
-        start, limit = 0, start
-    parts = [static_value(p) for p in (start, limit, delta)]
-    if any(p is None for p in parts):
-        raise AttributeValueError("range needs bounds that are known while the graph is built")
-    values = np.arange(*(p.item() for p in parts if p is not None))
-    return convert(as_array(values.tolist() if dtype is None else values, dtype), name=name)
-
-
-def linspace(start: Any, stop: Any, num: int, name: str | None = None) -> Value:
-    """`num` evenly spaced numbers from start to stop."""
-    low, high = convert(start), convert(stop)
-    steps = pw.cast(source.iota(shape=(int(num),), axis=0, dtype=int32), dtype=low.dtype)
-    return pw.add(low, steps * ((high - low) / max(int(num) - 1, 1)), name=name)
 
 
 def one_hot(
@@ -110,9 +42,13 @@ def one_hot(
     wide = mv.expand_dims(ids, axis=at)
     along = tuple(count if i == at else 1 for i in range(rank + 1))
     hit = pw.equal(wide, source.iota(shape=along, axis=at, dtype=ids.dtype))
-    on = _scalar(1, dtype) if on_value is None else convert(on_value, dtype=dtype)
-    off = _scalar(0, dtype) if off_value is None else convert(off_value, dtype=dtype)
+    on = convert(_number(1, dtype) if on_value is None else on_value, dtype=dtype)
+    off = convert(_number(0, dtype) if off_value is None else off_value, dtype=dtype)
     return pw.where(hit, on, off, name=name)
+
+
+def _number(number: int, dtype: DType) -> Any:
+    return bool(number) if dtype is bool_ else number
 
 
 def _dtype_of(*values: Any) -> Any:
@@ -143,11 +79,8 @@ def rank(input: Any, name: str | None = None) -> Value:
 
 def reshape(tensor: Any, shape: Any, name: str | None = None) -> Value:
     """The same elements in another shape; one dim may be -1. shape: ints or an integer tensor."""
-    known = static_value(shape)
-    if known is not None:
-        target = tuple(int(d) for d in np.atleast_1d(known)) if known.size else ()
-        return mv.reshape(tensor, shape=target, name=name)
-    return mv.reshape(tensor, convert_shape(shape), name=name)
+    inputs, attrs = shape_argument(shape)
+    return mv.reshape(tensor, *inputs, **attrs, name=name)
 
 
 def transpose(a: Any, perm: Any = None, name: str | None = None, conjugate: bool = False) -> Value:
@@ -195,7 +128,9 @@ def stack(values: Any, axis: int = 0, name: str | None = None) -> Value:
     return mv.stack(*values, axis=axis, name=name)
 
 
-def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None = None) -> list[Value]:
+def unstack(
+    value: Any, num: int | None = None, axis: int = 0, name: str | None = None
+) -> list[Value]:
     """The parts along an axis, without it."""
     del name
     x = convert(value)
@@ -223,7 +158,7 @@ def split(
 
 
 def _split_sizes(splits: Any, total: int) -> list[int]:
-    given = static_value(splits)
+    given = constant_value(splits)
     if given is None:
         raise AttributeValueError("split needs sizes that are known while the graph is built")
     if given.ndim == 0:
@@ -251,9 +186,7 @@ def _known_dim(x: Value, axis: int, what: str) -> int:
 def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Value:
     """size[i] elements from begin[i] on along every dim; -1: all that are left."""
     first, count = static_ints(begin, "begin"), static_ints(size, "size")
-    key = tuple(
-        slice(b, None if n == -1 else b + n) for b, n in zip(first, count, strict=True)
-    )
+    key = tuple(slice(b, None if n == -1 else b + n) for b, n in zip(first, count, strict=True))
     result = convert(input_)[key]
     return result if name is None else OPS["identity"](result, name=name)
 
@@ -289,7 +222,7 @@ def pad(
     constant_values: float = 0,
 ) -> Value:
     """paddings[i] = (before, after) elements around dim i. Modes: CONSTANT, REFLECT, SYMMETRIC."""
-    amounts = np.asarray(static_value(paddings)).reshape(-1, 2)
+    amounts = np.asarray(constant_value(paddings)).reshape(-1, 2)
     if mode.upper() == "CONSTANT":
         low, high = (tuple(int(n) for n in amounts[:, i]) for i in (0, 1))
         return mv.pad(
@@ -346,8 +279,3 @@ def gather(
     del validate_indices
     (number,) = static_ints(axis, "the axis of gather")
     return OPS["gather"](params, indices, axis=number, name=name)
-
-
-def flat_size(dims: Sequence[int]) -> int:
-    """The product of the dims."""
-    return math.prod(dims)

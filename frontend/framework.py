@@ -1,38 +1,120 @@
-"""Placeholders, constants, groups, scopes: what a program is framed by."""
+"""Scopes, control dependencies, grouping, devices, collections, seeds: what has no numbers."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
-from graphc.ir.dtypes import as_dtype
-from graphc.ir.errors import DeviceError, ShapeError
-from graphc.ir.graph import Node, Value, as_node, convert, get_default_graph
-from graphc.ir.ops import source, state
-from graphc.ir.ops.movement import broadcast_to_shape
+from graphc.frontend.arguments import as_value
+from graphc.ir.errors import DeviceError, GraphError
+from graphc.ir.graph import Node, Value, as_node, get_default_graph
 from graphc.ir.table import OPS
-from graphc.ir.types import as_shape, merge_shapes
 
 
-def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Value:
-    """A tensor that every run is fed.
+class GraphKeys:
+    """The standard names of a graph's collections."""
 
-    `shape`: sizes; None or -1 for a dim that a run fixes, or a string to name it; None for any
-    rank. Unnamed dims are called `<name>.<position>`.
+    GLOBAL_VARIABLES: Final = "variables"
+    VARIABLES: Final = "variables"
+    LOCAL_VARIABLES: Final = "local_variables"
+    MODEL_VARIABLES: Final = "model_variables"
+    TRAINABLE_VARIABLES: Final = "trainable_variables"
+    MOVING_AVERAGE_VARIABLES: Final = "moving_average_variables"
+    METRIC_VARIABLES: Final = "metric_variables"
+    GLOBAL_STEP: Final = "global_step"
+    LOSSES: Final = "losses"
+    REGULARIZATION_LOSSES: Final = "regularization_losses"
+    UPDATE_OPS: Final = "update_ops"
+    TRAIN_OP: Final = "train_op"
+    SUMMARIES: Final = "summaries"
+    SUMMARY_OP: Final = "summary_op"
+    SAVERS: Final = "savers"
+    INIT_OP: Final = "init_op"
+    LOCAL_INIT_OP: Final = "local_init_op"
+    READY_OP: Final = "ready_op"
+    QUEUE_RUNNERS: Final = "queue_runners"
+    TABLE_INITIALIZERS: Final = "table_initializer"
+    ACTIVATIONS: Final = "activations"
+    WEIGHTS: Final = "weights"
+    BIASES: Final = "biases"
+
+
+@contextlib.contextmanager
+def name_scope(
+    name: str | None, default_name: str | None = None, values: Any = None
+) -> Iterator[str]:
+    """Names of ops made inside begin with `name/` (or `default_name/`); gives that prefix.
+
+    A prefix given back as `name` is entered again. `values` is TensorFlow's and not needed.
     """
-    graph = get_default_graph()
-    full = graph.unique_name(name or "placeholder", mark=False)
-    dims = as_shape(shape, full)
-    return source.placeholder(dtype=as_dtype(dtype), shape=dims, name=name)
+    del values
+    chosen = default_name if name is None else name
+    with get_default_graph().name_scope(chosen) as scope:
+        yield scope
 
 
-def placeholder_with_default(input: Any, shape: Any, name: str | None = None) -> Value:
-    """`input`, unless a run feeds another value."""
-    value = convert(input)
-    merge_shapes(value.type.shape, as_shape(shape), "placeholder_with_default needs its shape")
-    return identity(value, name=name or "placeholder_with_default")
+def control_dependencies(
+    control_inputs: Iterable[Any] | None,
+) -> contextlib.AbstractContextManager[None]:
+    """Ops made inside run after the given ones, and read the variables that those assign.
+
+    None clears the dependencies of the blocks around it.
+    """
+    return get_default_graph().control_dependencies(control_inputs)
+
+
+def _flat_nodes(inputs: Iterable[Any]) -> Iterator[Node]:
+    for item in inputs:
+        if isinstance(item, (list, tuple)):
+            yield from _flat_nodes(item)
+        elif item is not None:
+            yield as_node(item)
+
+
+def group(*inputs: Any, name: str | None = None) -> Node:
+    """An op that runs all of `inputs` (ops, tensors, variables, lists of them)."""
+    nodes = tuple(dict.fromkeys(_flat_nodes(inputs)))
+    with get_default_graph().control_dependencies(nodes):
+        return OPS["no_op"].node(name=name or "group_deps")
+
+
+def no_op(name: str | None = None) -> Node:
+    """An op that does nothing but wait for its control inputs."""
+    return OPS["no_op"].node(name=name or "NoOp")
+
+
+def tuple_(
+    tensors: Iterable[Any], name: str | None = None, control_inputs: Iterable[Any] | None = None
+) -> list[Value | None]:
+    """The tensors, each computed only when all of them (and the control inputs) are."""
+    given = [None if t is None else as_value(t) for t in tensors]
+    with name_scope(name, "tuple"):
+        gate = group([v for v in given if v is not None], list(control_inputs or ()))
+        with get_default_graph().control_dependencies([gate]):
+            return [None if v is None else OPS["identity"](v) for v in given]
+
+
+_DEVICE: Final = re.compile(
+    r"(/job:\w+)?(/replica:\d+)?(/task:\d+)?(/?(device:)?(cpu|gpu|tpu|xla_cpu|xla_gpu)(:(\d+|\*))?)?",
+    re.IGNORECASE,
+)
+
+
+@contextlib.contextmanager
+def device(device_name_or_function: str | Callable[..., Any] | None) -> Iterator[None]:
+    """TensorFlow's placement of ops. A session has one device here: the name is only checked."""
+    name = device_name_or_function
+    if isinstance(name, str) and not _DEVICE.fullmatch(name):
+        raise DeviceError(f"{name!r} is no device name; they look like '/cpu:0' or '/device:GPU:0'")
+    yield
+
+
+def with_dependencies(dependencies: Iterable[Any], output: Any, name: str | None = None) -> Value:
+    """`output`, available when the dependencies have run."""
+    with get_default_graph().control_dependencies(dependencies):
+        return OPS["identity"](output, name=name)
 
 
 def identity(input: Any, name: str | None = None) -> Value:
@@ -41,110 +123,33 @@ def identity(input: Any, name: str | None = None) -> Value:
 
 
 def stop_gradient(input: Any, name: str | None = None) -> Value:
-    """The same value, through which no gradient flows."""
+    """The same value, which counts as a constant in gradients."""
     return OPS["stop_gradient"](input, name=name)
 
 
-def constant(
-    value: Any,
-    dtype: Any = None,
-    shape: Any = None,
-    name: str | None = None,
-    verify_shape: bool = False,
-) -> Value:
-    """A tensor known now; a scalar is spread over `shape`, an array is given that shape."""
-    import numpy as np
-
-    from graphc.ir.graph import as_array
-
-    if shape is None:
-        return convert(value, dtype=dtype, name=name)
-    array = as_array(value, dtype=dtype)
-    dims = tuple(int(d) for d in np.atleast_1d(shape))
-    if array.size == 1 and array.shape != dims and not verify_shape:
-        return broadcast_to_shape(convert(array.reshape(()), dtype=dtype, name=name), dims)
-    if array.shape != dims and (verify_shape or array.size != int(np.prod(dims))):
-        raise ShapeError(f"a constant of shape {array.shape} cannot have the shape {dims}")
-    return convert(array.reshape(dims), dtype=dtype, name=name)
+def add_to_collection(name: str, value: Any) -> None:
+    """Append to a collection of the default graph."""
+    get_default_graph().add_to_collection(name, value)
 
 
-def convert_to_tensor(
-    value: Any, dtype: Any = None, name: str | None = None, preferred_dtype: Any = None
-) -> Value:
-    """The value as a tensor."""
-    del preferred_dtype
-    return convert(value, dtype=dtype, name=name)
+def add_to_collections(names: str | Iterable[str] | None, value: Any) -> None:
+    """Append to several collections of the default graph."""
+    for name in [names] if isinstance(names, str) else names or ():
+        add_to_collection(name, value)
 
 
-def no_op(name: str | None = None) -> Node:
-    """An op that does nothing but run after its control inputs."""
-    return state.no_op.node(name=name)
+def get_collection(key: str, scope: str | None = None) -> list[Any]:
+    """What the collection of the default graph holds; with `scope`, by the start of the name."""
+    return get_default_graph().get_collection(key, scope)
 
 
-def group(*inputs: Any, name: str | None = None) -> Node:
-    """An op that has run when all inputs have."""
-    flat: list[Any] = []
-    for item in inputs:
-        flat.extend(item if isinstance(item, (list, tuple)) else [item])
-    with get_default_graph().control_dependencies([as_node(i) for i in flat if i is not None]):
-        return no_op(name=name or "group_deps")
+def get_collection_ref(key: str) -> list[Any]:
+    """The collection of the default graph itself."""
+    return get_default_graph().get_collection_ref(key)
 
 
-def tuple_(
-    tensors: Iterable[Any], name: str | None = None, control_inputs: Any = None
-) -> list[Any]:
-    """The tensors, each available when all of them (and the control inputs) are computed."""
-    items = list(tensors)
-    gate = group(*[t for t in items if t is not None], *(control_inputs or []), name=name)
-    with get_default_graph().control_dependencies([gate]):
-        return [None if t is None else identity(t) for t in items]
-
-
-def with_dependencies(dependencies: Iterable[Any], output: Any, name: str | None = None) -> Value:
-    """`output`, available when the dependencies have run."""
-    with get_default_graph().control_dependencies(dependencies):
-        return identity(output, name=name)
-
-
-@contextlib.contextmanager
-def name_scope(name: str | None, default_name: str | None = None, values: Any = None) -> Iterator[str]:
-    """Names made inside begin with `name/`."""
-    del values
-    with get_default_graph().name_scope(name or default_name) as scope:
-        yield scope
-
-
-@contextlib.contextmanager
-def control_dependencies(control_inputs: Iterable[Any] | None) -> Iterator[None]:
-    """Nodes made inside run after the given ones."""
-    with get_default_graph().control_dependencies(control_inputs):
-        yield
-
-
-@contextlib.contextmanager
-def device(name: Any) -> Iterator[None]:
-    """Accepted for TensorFlow's programs: a session runs everything on its own device."""
-    if isinstance(name, str) and not re.fullmatch(
-        r"(/job:\w+)?(/replica:\d+)?(/task:\d+)?(/?(device:)?[a-zA-Z]+:(\d+|\*))?/?", name
-    ):
-        raise DeviceError(f"{name!r} is no device name; they are like '/cpu:0' or '/device:GPU:0'")
-    yield
-
-
-def global_variables_initializer(name: str | None = "init") -> Node:
-    """An op that gives every global variable its initial value."""
-    from graphc.frontend.variables import global_variables
-
-    return variables_initializer(global_variables(), name)
-
-
-def variables_initializer(var_list: Iterable[Any], name: str | None = "init") -> Node:
-    """An op that gives the variables their initial values."""
-    return group(*[v.initializer for v in var_list], name=name)
-
-
-def local_variables_initializer(name: str | None = "init_local") -> Node:
-    """An op that gives every local variable its initial value."""
-    from graphc.frontend.variables import local_variables
-
-    return variables_initializer(local_variables(), name)
+def set_random_seed(seed: int) -> None:
+    """The default graph's seed, from which every random op without a seed of its own derives."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise GraphError(f"a seed is an integer, got {seed!r}")
+    get_default_graph().seed = seed

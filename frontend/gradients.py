@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graphc.frontend.arguments import as_sequence
+from graphc.frontend.variables import Variable
 from graphc.ir.computation import topological_order
-from graphc.ir.errors import GradientError
+from graphc.ir.errors import AttributeValueError, GradientError
 from graphc.ir.graph import Graph, Node, Value, convert
-from graphc.ir.ops.movement import ones_like
+from graphc.ir.ops.movement import ones_like, zeros_like
 from graphc.ir.table import NoGradient
-
-
-def as_values(x: Any) -> list[Value]:
-    """One tensor or variable, or a sequence of them, as a list of values."""
-    items = x if isinstance(x, (list, tuple)) else [x]
-    return [convert(item) for item in items]
+from graphc.ir.types import merge_shapes
 
 
 def gradients(
@@ -28,126 +25,153 @@ def gradients(
     xs: Any,
     grad_ys: Any = None,
     name: str = "gradients",
+    colocate_gradients_with_ops: bool = False,
+    gate_gradients: bool = False,
+    aggregation_method: Any = None,
     stop_gradients: Any = None,
+    unconnected_gradients: str = "none",
 ) -> list[Value | None]:
     """d sum(ys) / dx for each x in `xs`, as tensors of the xs' shapes.
 
-    `grad_ys` weighs the ys (default: ones). None for an x on which no y depends. GradientError
-    when every path from an x is blocked by an op without a gradient; it names the op.
+    `grad_ys` weighs the ys (default: ones). `stop_gradients` are tensors taken as constants. An
+    x on which no y depends has None, or zeros with `unconnected_gradients="zero"`. For a
+    variable, every reading counts. GradientError when a path from an x to a y goes through an op
+    that has no gradient; it names the op, the reason and its line.
     """
-    targets, sources = as_values(ys), as_values(xs)
-    stops = set(as_values(stop_gradients or []))
+    del colocate_gradients_with_ops, gate_gradients, aggregation_method
+    if unconnected_gradients not in ("none", "zero"):
+        raise AttributeValueError(
+            f'unconnected_gradients is "none" or "zero", got {unconnected_gradients!r}'
+        )
+    targets = [convert(y) for y in as_sequence(ys)]
+    if not targets:
+        raise GradientError("gradients() needs at least one y")
+    sources = [_readings(x) for x in as_sequence(xs)]
+    stops = {v for x in as_sequence(stop_gradients or []) for v in _readings(x)}
     graph = targets[0].graph
-    between = _between(targets, sources, stops)
-    with graph.name_scope(name):
-        pending = _seed(targets, grad_ys)
-        blocked: dict[Node, str] = {}
-        _propagate(graph, targets, between, pending, blocked)
-        results = [_total(pending.get(x, [])) for x in sources]
-    _check_blocked(sources, results, between, blocked)
+    with graph.as_default(), graph.name_scope(name):
+        walk = _Walk(graph, targets, sources, stops)
+        walk.seed(targets, grad_ys)
+        walk.run()
+        results = [walk.total([g for v in x for g in walk.pending.get(v, ())]) for x in sources]
+        if unconnected_gradients == "zero":
+            pairs = zip(results, sources, strict=True)
+            return [zeros_like(x[0]) if g is None else g for g, x in pairs]
     return results
 
 
-def _seed(targets: Sequence[Value], grad_ys: Any) -> dict[Value, list[Value]]:
-    seeds = [None] * len(targets) if grad_ys is None else list(_as_list(grad_ys))
-    if len(seeds) != len(targets):
-        raise GradientError(f"{len(targets)} ys need as many grad_ys, got {len(seeds)}")
-    pending: dict[Value, list[Value]] = {}
-    for y, seed in zip(targets, seeds, strict=True):
-        if not y.dtype.is_floating:
-            raise GradientError(f"{y!r} has no gradient: its dtype is {y.dtype}; cast it to a float")
-        g = ones_like(y) if seed is None else convert(seed, like=y.dtype)
-        pending.setdefault(y, []).append(g)
-    return pending
+def _readings(x: Any) -> tuple[Value, ...]:
+    """The values that are x: of a variable, all its readings."""
+    return x.aliases if isinstance(x, Variable) else (convert(x),)
 
 
-def _as_list(x: Any) -> Iterable[Any]:
-    return x if isinstance(x, (list, tuple)) else [x]
+class _Walk:
+    """One walk from the ys back to the xs; `pending` holds the gradients that arrived."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        targets: Sequence[Value],
+        sources: Iterable[Iterable[Value]],
+        stops: set[Value],
+    ) -> None:
+        self.graph = graph
+        self.pending: dict[Value, list[Value]] = {}
+        self._placed: set[Node] = set()
+        self._first = 0  # serial of the first node that the walk made
+        wanted = [v for x in sources for v in x]
+        # readings of one variable end the walk: what was assigned is not what is asked for
+        ends = stops | {v for v in wanted if v.node.op.name in ("variable", *_ASSIGNS)}
+        self._reached, self._between = _between(targets, wanted, ends)
+
+    def seed(self, targets: Sequence[Value], grad_ys: Any) -> None:
+        """Start with the ys' own gradients: `grad_ys`, or ones."""
+        given = [None] * len(targets) if grad_ys is None else as_sequence(grad_ys)
+        if len(given) != len(targets):
+            raise GradientError(f"{len(targets)} ys need as many grad_ys, got {len(given)}")
+        for y, g in zip(targets, given, strict=True):
+            if not y.dtype.is_floating:
+                raise GradientError(
+                    f"{y!r} has no gradient: its dtype is {y.dtype}; cast it to a float"
+                )
+            start = ones_like(y) if g is None else convert(g, dtype=y.dtype)
+            merge_shapes(start.type.shape, y.type.shape, f"grad_ys of {y.name!r}")
+            self._first = self._first or start.node.serial
+            self.pending.setdefault(y, []).append(start)
+
+    def run(self) -> None:
+        """Visit the nodes between, last first, and apply each one's rule."""
+        for node in reversed(self._between):
+            if not any(v in self.pending for v in node.outputs):
+                continue
+            with self.graph.name_scope(f"{node.name}_grad"):
+                grads = [self._settled(v) for v in node.outputs]
+                made = [g for g in grads if g is not None]
+                if not isinstance(node.op.grad, NoGradient):
+                    made += self._apply(node, grads)
+                elif not node.op.grad.zero:
+                    raise GradientError(_blocked(node, node.op.grad.reason))
+            self._place(made, node)
+
+    def _settled(self, value: Value) -> Value | None:
+        """The whole gradient of a value: all its readers have been visited."""
+        total = self.total(self.pending.get(value, []))
+        if total is not None:
+            self.pending[value] = [total]
+        return total
+
+    def total(self, parts: Sequence[Value]) -> Value | None:
+        """The sum of the parts; None of nothing."""
+        result = parts[0] if parts else None
+        for part in parts[1:]:
+            result = part if result is None else result + part
+        return result
+
+    def _apply(self, node: Node, grads: Sequence[Value | None]) -> list[Value]:
+        rule = node.op.grad
+        assert not isinstance(rule, NoGradient)
+        parts = rule(node, grads)
+        assert len(parts) == len(node.inputs), f"{node.op} gives {len(parts)} gradients"
+        given = []
+        for x, part in zip(node.inputs, parts, strict=True):
+            if part is not None and x in self._reached and x.dtype.is_floating:
+                self.pending.setdefault(x, []).append(part)
+                given.append(part)
+        return given
+
+    def _place(self, values: Iterable[Value], forward: Node) -> None:
+        """Nodes just made carry the line of the forward op: there the user can do something."""
+        stack = [v.node for v in values]
+        while stack:
+            node = stack.pop()
+            if node in self._placed or node.serial < self._first:
+                continue
+            self._placed.add(node)
+            node.where = forward.where
+            stack.extend(v.node for v in node.inputs)
+
+
+_ASSIGNS = ("assign", "assign_add", "assign_sub")
 
 
 def _between(
-    targets: Sequence[Value], sources: Sequence[Value], stops: set[Value]
-) -> list[Node]:
-    """The nodes on a path from a source to a target, inputs first."""
-    reached = {v for v in sources if v not in stops}
-    source_nodes = {v.node for v in reached}
+    targets: Sequence[Value], wanted: Iterable[Value], ends: set[Value]
+) -> tuple[set[Value], list[Node]]:
+    """The values from which a wanted one is reached, and the nodes between, inputs first."""
+    reached = set(wanted)
     nodes = []
     for node in topological_order(v.node for v in targets):
-        depends = any(v in reached for v in node.inputs)
-        if depends:
-            reached.update(v for v in node.outputs if v not in stops)
-        if depends or node in source_nodes:
-            nodes.append(node)
-    return nodes
+        if any(v in reached for v in node.inputs):
+            onward = [v for v in node.outputs if v not in ends]
+            reached.update(onward)
+            if onward:
+                nodes.append(node)
+    return reached, nodes
 
 
-def _propagate(
-    graph: Graph,
-    targets: Sequence[Value],
-    between: Sequence[Node],
-    pending: dict[Value, list[Value]],
-    blocked: dict[Node, str],
-) -> None:
-    reached = {v for node in between for v in node.outputs}
-    for node in reversed(between):
-        if not any(v in reached for v in node.inputs) and not node.inputs:
-            continue
-        grads = [_total(pending.get(v, [])) for v in node.outputs]
-        if all(g is None for g in grads):
-            continue
-        for v, g in zip(node.outputs, grads, strict=True):
-            if g is not None:
-                pending[v] = [g]
-        if isinstance(node.op.grad, NoGradient):
-            if not node.op.grad.zero:
-                blocked[node] = node.op.grad.reason
-            continue
-        _apply_rule(graph, node, grads, reached, pending)
-
-
-def _apply_rule(
-    graph: Graph,
-    node: Node,
-    grads: Sequence[Value | None],
-    reached: set[Value],
-    pending: dict[Value, list[Value]],
-) -> None:
-    rule = node.op.grad
-    assert not isinstance(rule, NoGradient)
-    with graph.name_scope(f"{node.name.rsplit('/', 1)[-1]}_grad"):
-        parts = rule(node, grads)
-    assert len(parts) == len(node.inputs), f"{node.op} gives {len(parts)} gradients"
-    for x, part in zip(node.inputs, parts, strict=True):
-        if part is not None and x.dtype.is_floating:
-            pending.setdefault(x, []).append(part)
-
-
-def _total(parts: Sequence[Value]) -> Value | None:
-    if not parts:
-        return None
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
-
-
-def _check_blocked(
-    sources: Sequence[Value],
-    results: Sequence[Value | None],
-    between: Sequence[Node],
-    blocked: dict[Node, str],
-) -> None:
-    """An x that reaches the ys only through blocked ops is an error, not a silent None."""
-    for x, result in zip(sources, results, strict=True):
-        if result is not None or not blocked:
-            continue
-        reached = {x}
-        for node in between:
-            if any(v in reached for v in node.inputs):
-                if node in blocked:
-                    where = f" ({node.where})" if node.where else ""
-                    raise GradientError(
-                        f"no gradient reaches {x.name!r}: op {node.name!r} ({node.op.name}) blocks "
-                        f"it{where}: {blocked[node]}. Use stop_gradient() if that is meant"
-                    )
-                reached.update(node.outputs)
+def _blocked(node: Node, reason: str) -> str:
+    where = f" ({node.where})" if node.where else ""
+    return (
+        f"no gradient goes through op {node.name!r} of type {node.op.name!r}{where}: {reason}; "
+        "use stop_gradient() where its output is to count as a constant"
+    )

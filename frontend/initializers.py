@@ -160,9 +160,7 @@ class GlorotNormal(VarianceScaling):
 class UniformUnitScaling(Initializer):
     """Uniform, scaled so that the variance of the input is kept: ±factor * sqrt(3 / fan_in)."""
 
-    def __init__(
-        self, factor: float = 1.0, seed: int | None = None, dtype: Any = float32
-    ) -> None:
+    def __init__(self, factor: float = 1.0, seed: int | None = None, dtype: Any = float32) -> None:
         super().__init__(dtype)
         self.factor, self.seed = factor, seed
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.frontend.shapes import static_ints
+from graphc.frontend.arguments import (
+    as_value,
+    axes_argument,
+    either,
+    is_tensor,
+    same_dtype,
+    static_int,
+    static_ints,
+)
 from graphc.ir.dtypes import DType, as_dtype, bfloat16, bool_, float32, float64, int32, int64
 from graphc.ir.errors import AttributeValueError
 from graphc.ir.graph import Value, convert, get_default_graph
@@ -54,6 +62,7 @@ logical_or = _binary(pw.logical_or, "x or y, elementwise.")
 logical_xor = _binary(pw.logical_xor, "x or y but not both, elementwise.")
 logical_not = _unary(pw.logical_not, "not x, elementwise.")
 negative = _unary(pw.negative, "-x")
+neg = negative
 abs = _unary(pw.abs_, "|x|")
 sign = _unary(pw.sign, "-1, 0 or 1 by the sign of x.")
 square = _unary(pw.square, "x * x")
@@ -154,7 +163,9 @@ def add_n(inputs: Any, name: str | None = None) -> Value:
 accumulate_n = add_n
 
 
-def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Value:
+def clip_by_value(
+    t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None
+) -> Value:
     """t held within [min, max]."""
     return pw.maximum(pw.minimum(t, clip_value_max), clip_value_min, name=name)
 
@@ -171,22 +182,17 @@ def _reduction(op: Op, doc: str) -> Any:
         reduction_indices: Any = None,
         keep_dims: Any = None,
     ) -> Value:
-        axis = axis if axis is not None else reduction_indices
-        keep = bool(keepdims if keepdims is not None else keep_dims)
-        return op(input_tensor, axis=reduced_axes(axis), keepdims=keep, name=name)
+        axes = axes_argument(either("axis", axis, "reduction_indices", reduction_indices))
+        keep = bool(either("keepdims", keepdims, "keep_dims", keep_dims, False))
+        return op(input_tensor, axis=axes, keepdims=keep, name=name)
 
     call.__name__ = call.__qualname__ = op.name
     call.__doc__ = doc
     return call
 
 
-def reduced_axes(axis: Any) -> tuple[int, ...] | None:
-    """The axes as a tuple of ints; None for all."""
-    return None if axis is None else static_ints(axis, "the axes of a reduction")
-
-
 reduce_sum = _reduction(red.reduce_sum, "The sum along the axes (all by default).")
-reduce_mean = _reduction(red.reduce_mean, "The mean along the axes (all by default).")
+_float_mean = _reduction(red.reduce_mean, "The mean along the axes.")
 reduce_max = _reduction(red.reduce_max, "The maximum along the axes; NaN when one is NaN.")
 reduce_min = _reduction(red.reduce_min, "The minimum along the axes; NaN when one is NaN.")
 reduce_prod = _reduction(red.reduce_prod, "The product along the axes.")
@@ -194,19 +200,62 @@ reduce_any = _reduction(red.reduce_any, "True where any is true along the axes."
 reduce_all = _reduction(red.reduce_all, "True where all are true along the axes.")
 
 
+def reduce_mean(
+    input_tensor: Any,
+    axis: Any = None,
+    keepdims: Any = None,
+    name: str | None = None,
+    reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Value:
+    """The mean along the axes (all by default); of integers, its whole part."""
+    x = convert(input_tensor)
+    rest = (axis, keepdims, name, reduction_indices, keep_dims)
+    if not x.dtype.is_integer:
+        result: Value = _float_mean(x, *rest)
+        return result
+    with name_scope(name, "Mean") as scope:
+        mean = _float_mean(cast(x, float64), axis, keepdims, None, *rest[3:])
+        return pw.cast(mean, dtype=x.dtype, name=scope)
+
+
 def reduce_logsumexp(
-    input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None
+    input_tensor: Any,
+    axis: Any = None,
+    keepdims: Any = None,
+    name: str | None = None,
+    reduction_indices: Any = None,
+    keep_dims: Any = None,
 ) -> Value:
     """log(sum(exp(x))) along the axes, without overflow."""
-    x = convert(input_tensor)
-    axes = reduced_axes(axis)
-    top = red.reduce_max(x, axis=axes, keepdims=True)
-    # an infinite maximum would give inf - inf
-    shift = OPS["stop_gradient"](
-        pw.where(pw.is_finite(top), top, mv.zeros_like(top))
-    )
-    total = pw.log(red.reduce_sum(pw.exp(x - shift), axis=axes, keepdims=keepdims))
-    return pw.add(total, shift if keepdims else mv.reshape_like(shift, total), name=name)
+    axes = axes_argument(either("axis", axis, "reduction_indices", reduction_indices))
+    keep = bool(either("keepdims", keepdims, "keep_dims", keep_dims, False))
+    with name_scope(name, "ReduceLogSumExp") as scope:
+        x = convert(input_tensor)
+        top = red.reduce_max(x, axis=axes, keepdims=True)
+        # an infinite maximum would give inf - inf
+        shift = OPS["stop_gradient"](pw.where(pw.is_finite(top), top, mv.zeros_like(top)))
+        total = pw.log(red.reduce_sum(pw.exp(x - shift), axis=axes, keepdims=keep))
+        return pw.add(total, shift if keep else mv.reshape_like(shift, total), name=scope)
+
+
+def reduce_variance(
+    input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None
+) -> Value:
+    """The mean squared distance from the mean along the axes."""
+    axes = axes_argument(axis)
+    with name_scope(name, "reduce_variance") as scope:
+        x = convert(input_tensor)
+        distance = x - red.reduce_mean(x, axis=axes, keepdims=True)
+        return red.reduce_mean(pw.square(distance), axis=axes, keepdims=keepdims, name=scope)
+
+
+def reduce_std(
+    input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None
+) -> Value:
+    """The square root of the variance along the axes."""
+    with name_scope(name, "reduce_std") as scope:
+        return pw.sqrt(reduce_variance(input_tensor, axis, keepdims), name=scope)
 
 
 def argmax(
@@ -234,8 +283,8 @@ def argmin(
 def _position(
     op: Op, x: Any, axis: Any, dimension: Any, output_type: Any, name: str | None
 ) -> Value:
-    axis = axis if axis is not None else dimension
-    (number,) = (0,) if axis is None else static_ints(axis, "the axis of argmax")
+    given = either("axis", axis, "dimension", dimension, 0)
+    number = static_int(given, "the axis of argmax")
     return op(x, axis=number, dtype=as_dtype(output_type), name=name)
 
 
@@ -307,17 +356,15 @@ def count_nonzero(
     x = convert(input_tensor)
     zero = convert(0, like=x.dtype) if x.dtype is not bool_ else convert(False)
     hit = pw.cast(pw.not_equal(x, zero), dtype=as_dtype(dtype))
-    return red.reduce_sum(hit, axis=reduced_axes(axis), keepdims=keepdims)
+    return red.reduce_sum(hit, axis=axes_argument(axis), keepdims=keepdims)
 
 
 # -- norms
 
 
-def norm(
-    tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False
-) -> Value:
+def norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False) -> Value:
     """The euclidean, 1- or infinity-norm of vectors along the axes (all by default)."""
-    x, axes = convert(tensor), reduced_axes(axis)
+    x, axes = convert(tensor), axes_argument(axis)
     if ord in ("euclidean", 2):
         return pw.sqrt(red.reduce_sum(pw.square(x), axis=axes, keepdims=keepdims))
     if ord == 1:
@@ -351,7 +398,7 @@ def clip_by_global_norm(
 def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = None) -> Value:
     """t scaled to the norm clip_norm where its norm is greater."""
     x = convert(t)
-    squares = red.reduce_sum(pw.square(x), axis=reduced_axes(axes), keepdims=True)
+    squares = red.reduce_sum(pw.square(x), axis=axes_argument(axes), keepdims=True)
     positive = squares > 0
     safe = pw.where(positive, squares, mv.ones_like(squares))
     length = pw.where(positive, pw.sqrt(safe), squares)

@@ -18,6 +18,8 @@ def softmax(logits: Any, axis: int = -1, name: str | None = None) -> Value:
     return ops.softmax(logits, axis=axis, name=name)
 
 
-def softmax_cross_entropy_with_logits(labels: Any = None, logits: Any = None, name: str | None = None) -> Value:
+def softmax_cross_entropy_with_logits(
+    labels: Any = None, logits: Any = None, name: str | None = None
+) -> Value:
     """-sum(labels * log_softmax(logits)) along the last dim."""
     return ops.softmax_cross_entropy(labels, logits, name=name)

@@ -404,9 +404,7 @@ class ExponentialMovingAverage:
                         name=f"{variable.op.name}/{self.name}",
                     )  # fmt: skip
             decay = self._decay(variable)
-            updates.append(
-                shadow.assign(shadow.value() * decay + variable.value() * (1.0 - decay))
-            )
+            updates.append(shadow.assign(shadow.value() * decay + variable.value() * (1.0 - decay)))
         return group(*updates, name=self.name)
 
     def _decay(self, variable: Variable) -> Value:

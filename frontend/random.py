@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from graphc.frontend.arguments import as_value, dtype_of, shape_argument
-from graphc.frontend.control import name_scope, set_random_seed
+from graphc.frontend.framework import name_scope, set_random_seed
 from graphc.ir.dtypes import DType, float32, float64, int32, int64
 from graphc.ir.errors import AttributeValueError, DTypeError
 from graphc.ir.graph import Value, get_default_graph
@@ -22,15 +22,14 @@ from graphc.ir.table import OPS
 _TWO_SIGMA: Final = math.erf(math.sqrt(2))  # P(|x| < 2) of a standard normal x
 
 
-def _draw(op: str, shape: Any, dtype: DType, seed: int | None, **attrs: float) -> Value:
+def _draw(op: str, shape: Any, dtype: DType, seed: int | None, **attrs: Any) -> Value:
     """One of the random ops, with the key of this place in the graph."""
     graph = get_default_graph()
     if not dtype.is_floating:
-        raise DTypeError(f"random numbers of {dtype} are not drawn this way; use a float and cast()")
+        raise DTypeError(f"random numbers are drawn as floats, not {dtype}; cast() them")
     key = random_key(graph.seed, seed, graph.unique_name(op, mark=False))
-    dims, tensor = shape_argument(shape)
-    inputs = () if tensor is None else (tensor,)
-    return OPS[op](*inputs, shape=dims, dtype=dtype, key=key, **attrs)
+    inputs, known = shape_argument(shape)
+    return OPS[op](*inputs, dtype=dtype, key=key, **known, **attrs)
 
 
 def random_normal(

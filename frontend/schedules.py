@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.frontend.framework import GraphKeys
 from graphc.frontend.math import cast
-from graphc.frontend.variables import GraphKeys, Variable
+from graphc.frontend.variables import Variable
 from graphc.ir.dtypes import float32, int64
 from graphc.ir.errors import AttributeValueError
 from graphc.ir.graph import Graph, Value, convert, get_default_graph

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from graphc.frontend.arguments import is_tensor
-from graphc.frontend.control import GraphKeys, add_to_collection
+from graphc.frontend.framework import GraphKeys, add_to_collection
 from graphc.frontend.initializers import default_initializer
 from graphc.frontend.state import FrontendState, state_of
 from graphc.frontend.variables import Variable
@@ -239,9 +239,7 @@ def _get(name: str, **arguments: Any) -> Variable:
 def _checked(variable: Variable, full: str, shape: Any, dtype: Any) -> Variable:
     wanted = as_shape(shape)
     own = variable.node.types[0].shape or ()
-    if wanted is not None and not (
-        len(wanted) == len(own) and all(map(may_equal, wanted, own))
-    ):
+    if wanted is not None and not (len(wanted) == len(own) and all(map(may_equal, wanted, own))):
         raise ShapeError(f"variable {full!r} is {format_shape(own)}, not {format_shape(wanted)}")
     if dtype is not None and as_dtype(dtype) is not variable.dtype:
         raise DTypeError(f"variable {full!r} is {variable.dtype}, not {as_dtype(dtype)}")
@@ -286,7 +284,9 @@ def _initial_value(
         chosen = chosen()
     if is_tensor(chosen) or not callable(chosen):
         if shape is not None:
-            raise ShapeError(f"variable {full!r}: the initial value given has a shape; give no other")
+            raise ShapeError(
+                f"variable {full!r}: the initial value given has a shape; give no other"
+            )
         return lambda: convert(chosen, dtype=None if dtype is None and is_tensor(chosen) else dtype)
     dims = as_shape(shape)
     if dims is None or any(isinstance(d, str) for d in dims):

@@ -10,13 +10,13 @@ import numpy as np
 from graphc.frontend.arguments import (
     as_value,
     constant_value,
-    dtype_of,
     is_tensor,
     same_dtype,
     shape_argument,
     static_int,
+    static_shape,
 )
-from graphc.frontend.control import name_scope
+from graphc.frontend.framework import name_scope
 from graphc.ir.dtypes import as_dtype, bool_, float32, float64, int32, int64
 from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
 from graphc.ir.graph import Value, as_array, convert, get_default_graph
@@ -63,9 +63,8 @@ def constant(
     if shape is None:
         return _constant(value, dtype, name)
     array = as_array(value, dtype)
-    dims, _ = shape_argument(shape)
-    assert dims is not None
-    size = math.prod(int(d) for d in dims)
+    dims = static_shape(shape)
+    size = math.prod(dims)
     if verify_shape and array.shape != dims:
         raise ShapeError(f"constant of shape {format_shape(dims)}: got {array.shape}")
     if array.size == 1 and size > 1:
@@ -75,7 +74,7 @@ def constant(
         raise ShapeError(f"{array.size} elements do not fit the shape {format_shape(dims)}")
     flat = array.ravel()
     filled = np.concatenate([flat, np.repeat(flat[-1:], size - flat.size)])
-    return _constant(filled.reshape([int(d) for d in dims]), array.dtype, name)
+    return _constant(filled.reshape(dims), array.dtype, name)
 
 
 def fill(dims: Any, value: Any, name: str | None = None) -> Value:
@@ -84,9 +83,8 @@ def fill(dims: Any, value: Any, name: str | None = None) -> Value:
 
 
 def _filled(scalar: Value, shape: Any, name: str) -> Value:
-    dims, tensor = shape_argument(shape)
-    inputs = () if tensor is None else (tensor,)
-    return OPS["broadcast_to"](scalar, *inputs, shape=dims, name=name)
+    inputs, attrs = shape_argument(shape)
+    return OPS["broadcast_to"](scalar, *inputs, **attrs, name=name)
 
 
 def zeros(shape: Any, dtype: Any = float32, name: str | None = None) -> Value:
@@ -130,9 +128,9 @@ def eye(
     """The identity matrix, repeated over `batch_shape`."""
     rows = static_int(num_rows, "num_rows")
     columns = rows if num_columns is None else static_int(num_columns, "num_columns")
-    batch, _ = shape_argument(() if batch_shape is None else batch_shape)
+    batch = static_shape(() if batch_shape is None else batch_shape)
     with name_scope(name, "eye") as scope:
-        shape = (*(batch or ()), rows, columns)
+        shape = (*batch, rows, columns)
         i, j = (OPS["iota"](shape=shape, axis=len(shape) - k, dtype=int32) for k in (2, 1))
         return OPS["cast"](OPS["equal"](i, j), dtype=as_dtype(dtype), name=scope)
 
@@ -149,10 +147,11 @@ def range(
     chosen = _range_dtype((start, limit, delta)) if dtype is None else as_dtype(dtype)
     known = [constant_value(x) for x in (start, limit, delta)]
     if all(k is not None for k in known):
-        ends = zip(("start", "limit", "delta"), known, strict=True)
-        attrs = {n: k.item() for n, k in ends if k is not None}
+        named = zip(("start", "limit", "delta"), known, strict=True)
+        attrs = {n: k.item() for n, k in named if k is not None}
         return OPS["range"](dtype=chosen, name=name, **attrs)
-    inputs = [convert(x) if is_tensor(x) else convert(x, dtype=chosen) for x in (start, limit, delta)]
+    ends = (start, limit, delta)
+    inputs = [convert(x) if is_tensor(x) else convert(x, dtype=chosen) for x in ends]
     return OPS["range"](*inputs, dtype=chosen, name=name)
 
 
@@ -190,6 +189,6 @@ def convert_to_tensor(
 
 
 __all__ = [
-    "constant", "convert_to_tensor", "dtype_of", "eye", "fill", "linspace", "ones", "ones_like",
+    "constant", "convert_to_tensor", "eye", "fill", "linspace", "ones", "ones_like",
     "placeholder", "placeholder_with_default", "range", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from graphc.frontend.arguments import as_value
-from graphc.frontend.control import GraphKeys, add_to_collections, group, name_scope
+from graphc.frontend.framework import GraphKeys, add_to_collections, group, name_scope
 from graphc.frontend.state import state_of
-from graphc.ir.dtypes import DType, as_dtype
+from graphc.ir.dtypes import DType
 from graphc.ir.errors import GraphError, ShapeError
 from graphc.ir.graph import (
     Graph,
@@ -152,21 +152,33 @@ class Variable(_Readable):
     # -- changing
 
     def assign(
-        self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+        self,
+        value: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
     ) -> Value:
         """An op that sets the variable; its output is the new value."""
         del use_locking, read_value
         return self._update("assign", value, name)
 
     def assign_add(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+        self,
+        delta: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
     ) -> Value:
         """An op that adds to the variable; its output is the new value."""
         del use_locking, read_value
         return self._update("assign_add", delta, name)
 
     def assign_sub(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+        self,
+        delta: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
     ) -> Value:
         """An op that subtracts from the variable; its output is the new value."""
         del use_locking, read_value
@@ -224,7 +236,11 @@ def _checked_shape(shape: Shape | None, expected: Any, validate: bool, name: str
 
 
 def assign(
-    ref: Any, value: Any, validate_shape: bool = True, use_locking: bool = True, name: str | None = None
+    ref: Any,
+    value: Any,
+    validate_shape: bool = True,
+    use_locking: bool = True,
+    name: str | None = None,
 ) -> Value:
     """An op that sets the variable `ref`."""
     del validate_shape, use_locking

@@ -2,8 +2,10 @@
 
 from graphc.frontend.initializers import *  # noqa: F403
 from graphc.frontend.framework import *  # noqa: F403
+from graphc.frontend.scopes import *  # noqa: F403
 from graphc.frontend import nn as nn
 from graphc.frontend import train as train
+from graphc.frontend.sources import *  # noqa: F403
 from graphc.frontend.array import *  # noqa: F403
 from graphc.frontend.gradients import gradients as gradients
 from graphc.frontend.math import *  # noqa: F403

@@ -464,10 +464,12 @@ class _Lowering:
     def output(self, value: Value, position: int) -> str:
         """A buffer that holds the value; a temporary becomes an output of its own."""
         name = self.dense_buffer(value)
-        buffer = self.buffers[name]
+        buffer, shape = self.buffers[name], value.type.static_shape
         if buffer.role == loop.TEMPORARY:
-            shape = value.type.static_shape
             self.buffers[name] = replace(buffer, role=loop.OUTPUT, shape=shape)
+        elif buffer.shape != shape:  # the elements of a buffer, fetched in another shape
+            name = self.buffer(value.node, shape, value.dtype, loop.OUTPUT)
+            self.copy(value.node, self.views[value], name)
         return name
 
     def commit_value(self, variable: Node, value: Value) -> View:

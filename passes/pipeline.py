@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from graphc.ir.computation import Computation
 from graphc.ir.loop import Program
+from graphc.passes.canonicalize import canonicalize
 from graphc.passes.context import Context
+from graphc.passes.cse import cse
+from graphc.passes.dce import dce
 from graphc.passes.decompose import decompose
+from graphc.passes.fold_constants import fold_constants
 from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.manager import run_passes
@@ -15,7 +19,13 @@ from graphc.passes.specialize import specialize
 PIPELINE = (
     # graph -> graph
     specialize,
+    canonicalize,  # while composites can still be recognized
     decompose,
+    canonicalize,
+    fold_constants,
+    cse,
+    canonicalize,  # what folding and merging have laid bare
+    dce,
     # graph -> program
     lower,
     # program -> program

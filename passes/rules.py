@@ -90,7 +90,9 @@ _MOST_STEPS: Final = 40  # rewrites of one node in one round
 class Rewriter:
     """Applies rules until none fires; `limit` stops it after so many firings (for bisection)."""
 
-    def __init__(self, rules: Iterable[Rule], notes: dict[str, Any], limit: int | None = None) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], notes: dict[str, Any], limit: int | None = None
+    ) -> None:
         self.rules = tuple(rules)
         self.records: dict[str, RuleRecord] = notes.setdefault("rules", {})
         self.fired: list[str] = notes.setdefault("fired", [])
@@ -217,6 +219,8 @@ def shaped(value: Value, node: Node) -> Value:
 def splat(number: Any, t: TensorType) -> Value:
     """A tensor of static type `t`, all of whose elements are `number`: a broadcast scalar."""
     array = np.asarray(number).astype(t.dtype.numpy)
+    if t.size == 1:
+        return CONSTANT(value=Literal(array.reshape(t.static_shape)))
     return broadcast_to_shape(CONSTANT(value=Literal(array)), t.static_shape)
 
 

@@ -89,7 +89,7 @@ def absorbing_element(node: Node) -> Outcome:
     if scalar is None:
         return None
     absorbing = _absorbing(node.op.name, x.dtype)
-    if absorbing is None or not scalar == absorbing:
+    if absorbing is None or scalar != absorbing:
         return None
     return Refused("NaN and inf") if x.dtype.is_floating else shaped(c, node)
 
@@ -184,7 +184,14 @@ def multiply_negatives(node: Node) -> Outcome:
     if producer(b, "negative"):
         return node.op(x, b.node.inputs[0])
     scalar = scalar_of(b)
-    return None if scalar is None else shaped(node.op(x, scalar_constant(-scalar, b)), node)
+    if scalar is None:
+        return None
+    return shaped(node.op(x, scalar_constant(_opposite(scalar), b)), node)
+
+
+def _opposite(scalar: np.generic) -> Any:
+    with np.errstate(over="ignore"):
+        return np.negative(np.asarray(scalar))
 
 
 def even_function(node: Node) -> Outcome:
@@ -207,9 +214,7 @@ def subtract_constant(node: Node) -> Outcome:
     scalar = scalar_of(c)
     if scalar is None or not x.dtype.is_integer or scalar == 0:
         return None
-    with np.errstate(over="ignore"):
-        opposite = np.subtract(x.dtype.numpy.type(0), scalar)
-    return shaped(pw.add(x, scalar_constant(opposite, x)), node)
+    return shaped(pw.add(x, scalar_constant(_opposite(scalar), x)), node)
 
 
 def power(node: Node) -> Outcome:

@@ -51,7 +51,8 @@ class Body:
 
     def let(self, stmt: loop.Let) -> None:
         """name = value."""
-        self.names[stmt.name] = self.named(self.expr(stmt.value), self.titles.get(stmt.name, _title(stmt)))
+        title = self.titles.get(stmt.name, _title(stmt))
+        self.names[stmt.name] = self.named(self.expr(stmt.value), title)
 
     def named(self, term: Term, base: str) -> Term:
         """The term under a name of its own."""
@@ -107,7 +108,7 @@ class Body:
         return pointer, frozenset(dims | used), list(dict.fromkeys(conditions))
 
     def load(self, expr: loop.Load) -> Term:
-        """The first piece whose guards hold, else the fill: a chain of `other=`, last piece first."""
+        """The first piece whose guards hold, else the fill: a chain of `other=` from the last."""
         if expr in self.loaded:
             return self.loaded[expr]
         base = expr.pieces[0].buffer

@@ -106,7 +106,7 @@ def _tile_numbers(function: Function, high: int, wide: int, batched: bool) -> tu
     else:
         writer.line(f"height = {_GROUP}")
     writer.line(f"inside = {tile} % {_GROUP * wide}")
-    return f"(group * {_GROUP} + inside % height)", f"(inside // height)"
+    return f"(group * {_GROUP} + inside % height)", "(inside // height)"
 
 
 def _operand(function: Function, body: Body, expr: loop.Expr, summed: Dim) -> str:

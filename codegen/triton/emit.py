@@ -96,9 +96,7 @@ def _emit_split(
 # -- groups
 
 
-def _emit_group(
-    kernel: Kernel, buffers: Mapping[str, Buffer], options: Options
-) -> _Emitted:
+def _emit_group(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> _Emitted:
     """Independent kernels in one launch: each part has a range of the programs."""
     texts, lines, first, warps = [], [], 0, 1
     arguments = list(dict.fromkeys((*kernel.inputs, *kernel.outputs)))
@@ -108,7 +106,8 @@ def _emit_group(
         warps = max(warps, plan.num_warps)
         header = _header(part, buffers, _summary(plan))
         texts.append(header + function.text(name))
-        given = ", ".join([f"pid - {first}" if first else "pid", *(f"p_{a}" for a in function.arguments)])
+        own_pid = f"pid - {first}" if first else "pid"
+        given = ", ".join([own_pid, *(f"p_{a}" for a in function.arguments)])
         word = "if" if not number else "elif"
         lines += [f"    {word} pid < {first + grid}:", f"        {name}({given})"]
         first += grid
@@ -139,7 +138,8 @@ def _emit_part(
 def _summary(plan: Schedule) -> str:
     sizes = {
         "flat": f"blocks of {plan.x}", "tiled": f"tiles of {plan.y} x {plan.x}",
-        "row": f"{plan.x} rows of {plan.y} lanes", "row_looped": f"{plan.x} rows, steps of {plan.y}",
+        "row": f"{plan.x} rows of {plan.y} lanes",
+        "row_looped": f"{plan.x} rows, steps of {plan.y}",
         "split": f"{plan.x} rows, steps of {plan.y}, {plan.chunks} chunks",
         "dot": f"tiles of {plan.x} x {plan.y} x {plan.k}",
     }  # fmt: skip

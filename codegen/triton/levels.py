@@ -39,6 +39,15 @@ class Passes:
             if isinstance(s, Store) and self.store_level(s) == level and self.is_inner(s) == inner
         ]  # fmt: skip
 
+    def row_lets(self) -> list[Let]:
+        """The lets that have one value per row."""
+        return [s for s in self.kernel.body if isinstance(s, Let) and s.name not in self.inner]
+
+    def work(self, level: int) -> list[Stmt]:
+        """All that pass `level` computes for others: its reductions and its stores."""
+        stores = (*self.stores(level, inner=True), *self.stores(level, inner=False))
+        return [*self.reduces(level), *stores]
+
     def store_level(self, stmt: Store) -> int:
         """The pass of a store; what the kernel also reads is stored in the last."""
         if stmt.access.buffer in self.kernel.inputs:

@@ -90,9 +90,7 @@ def _column_dim(
     )
 
 
-def _outer_body(
-    function: Function, row: Dim, columns: _Columns, names: Mapping[str, Term]
-) -> Body:
+def _outer_body(function: Function, row: Dim, columns: _Columns, names: Mapping[str, Term]) -> Body:
     """The scope around the loops: values that are one per row, in a tile's shape."""
     place = function.writer.place()
     unused = Dim(tuple(function.kernel.reduced), 0, "", place, columns.width)
@@ -100,10 +98,9 @@ def _outer_body(
 
 
 def _row_lets(outer: Body, passes: Passes, level: int) -> None:
-    for stmt in passes.kernel.body:
-        if isinstance(stmt, Let) and passes.levels[stmt.name] == level:
-            if not passes.is_inner(stmt):
-                outer.let(stmt)
+    for stmt in passes.row_lets():
+        if passes.levels[stmt.name] == level:
+            outer.let(stmt)
 
 
 # -- one pass
@@ -168,9 +165,7 @@ def _accumulate(
     function.writer.line(f"{', '.join(states)} = {combined}")
 
 
-def _finish(
-    function: Function, body: Body, stmt: Reduce, states: list[str], tile: Tile
-) -> None:
+def _finish(function: Function, body: Body, stmt: Reduce, states: list[str], tile: Tile) -> None:
     """Combine the lanes and name the result."""
     names = _reduced(function, stmt, states, tile)
     dims = frozenset({0}) if tile.rank == 2 else frozenset[int]()
@@ -199,8 +194,10 @@ def emit_split(function: Function, plan: Schedule, passes: Passes, level: int) -
     chunk = f"pid % {count}"
     done = _combine_partials(function, plan, passes, level, row)
     outer = _outer_body(function, row, columns, done)
-    for stmt in _row_statements(passes, level):
-        outer.let(stmt)
+    needed = passes.needed(passes.work(level))
+    for let in passes.row_lets():
+        if let in needed:
+            outer.let(let)
     if has_inner:
         _chunk(function, plan, passes, level, outer, row, columns, chunk)
     once = passes.stores(level, inner=False)
@@ -235,24 +232,11 @@ def _space_names(stmt: Reduce) -> list[str]:
     return [f"partial_{stmt.name}_{i}" for i in range(len(Reduction.of(stmt).dtypes))]
 
 
-def _row_statements(passes: Passes, level: int) -> list[Let]:
-    """The lets, one per row, that this pass needs."""
-    work = [
-        *passes.reduces(level), *passes.stores(level, inner=True),
-        *passes.stores(level, inner=False),
-    ]  # fmt: skip
-    return [s for s in passes.needed(work) if isinstance(s, Let) and not passes.is_inner(s)]
-
-
 def _combine_partials(
     function: Function, plan: Schedule, passes: Passes, level: int, row: Dim
 ) -> dict[str, Term]:
     """The results of earlier passes that this one needs, from the workspaces."""
-    work: list[Stmt] = [
-        *passes.reduces(level), *passes.stores(level, inner=True),
-        *passes.stores(level, inner=False),
-    ]  # fmt: skip
-    wanted = [s for s in passes.needed(work) if isinstance(s, Reduce)]
+    wanted = [s for s in passes.needed(passes.work(level)) if isinstance(s, Reduce)]
     if not wanted:
         return {}
     width = pow2(plan.chunks)

@@ -116,7 +116,9 @@ def _check_available(interpret: bool) -> None:
     """DeviceError, with the remedy, where this device cannot work."""
     asked = os.environ.get("TRITON_INTERPRET") == "1"
     if interpret and not asked:
-        raise DeviceError("the interpreted triton device needs TRITON_INTERPRET=1 when python starts")
+        raise DeviceError(
+            "the interpreted triton device needs TRITON_INTERPRET=1 when python starts"
+        )
     if not interpret:
         try:  # quick: torch is read only where there is a driver
             ctypes.CDLL("libcuda.so.1")
@@ -288,9 +290,7 @@ class TritonExecutable:
         ]
 
     def _kernel_steps(self, kernel: Kernel, launch: Launch) -> list[Step]:
-        writes = any(
-            self.program.buffers[n].role == loop.VARIABLE for n in kernel.outputs
-        )
+        writes = any(self.program.buffers[n].role == loop.VARIABLE for n in kernel.outputs)
         if launch.recipe == "call":
             _log.info("kernel %s runs on the host; no CUDA graph", kernel.name)
             return [Step(kernel.name, lambda: self._call_on_host(kernel), writes, on_host=True)]

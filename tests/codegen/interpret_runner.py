@@ -1,7 +1,7 @@
 """Run cases on the Triton device in Triton's interpreter; one line of JSON per case.
 
 A process of its own, because Triton reads TRITON_INTERPRET when it is imported:
-`TRITON_INTERPRET=1 python tests/codegen/interpret_runner.py [case ...]`.
+`TRITON_INTERPRET=1 python -m tests.codegen.interpret_runner [case ...]`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import json
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from triton_cases import CASES, Case, pointwise_cases, pointwise_names
 
 from graphc.codegen.triton import Launch, Options, emit
 from graphc.ir import loop
 from graphc.ir.interpret import run_program
 from graphc.ir.settings import Settings
 from graphc.runtime.devices.triton import TritonDevice
+from tests.codegen.triton_cases import CASES, Case, pointwise_cases, pointwise_names
 
 
 def expected(case: Case) -> list[np.ndarray]:
@@ -66,10 +65,12 @@ def run_op(name: str, device: TritonDevice) -> dict[str, Any]:
     return {"recipes": ["flat"], "errors": [e for r in results for e in r["errors"]]}
 
 
-def outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The result, or the traceback of its failure."""
+def outcome(name: str, device: TritonDevice) -> dict[str, Any]:
+    """The result of a case or of an op, or the traceback of its failure."""
     try:
-        return work()
+        if name.startswith("op:"):
+            return run_op(name.removeprefix("op:"), device)
+        return run(CASES[name](), device)
     except Exception:
         return {"failure": traceback.format_exc()}
 
@@ -78,11 +79,7 @@ def main(names: list[str]) -> None:
     """Run the named cases, or all; `op:NAME` is a pointwise op of the table."""
     device = TritonDevice(interpret=True)
     for name in names or [*CASES, *(f"op:{n}" for n in pointwise_names())]:
-        if name.startswith("op:"):
-            result = outcome(lambda name=name: run_op(name.removeprefix("op:"), device))
-        else:
-            result = outcome(lambda name=name: run(CASES[name](), device))
-        print(json.dumps({"case": name, **result}), flush=True)
+        print(json.dumps({"case": name, **outcome(name, device)}), flush=True)
 
 
 if __name__ == "__main__":

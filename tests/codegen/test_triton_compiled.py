@@ -6,39 +6,24 @@ No stack frame (nothing spills), wide loads where sizes are aligned, tensor core
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
+import importlib
 
 import pytest
 
-pytest.importorskip("triton")
+from tests.codegen.triton_cases import CASES, pointwise_cases, pointwise_names
 
-HERE = Path(__file__).parent
+pytest.importorskip("triton")
+compiled = importlib.import_module("tests.codegen.triton_compiling").compiled
+
 VECTOR_LOAD = r"ld\.global[.a-z0-9:]*\.v[248]"
 VECTOR_STORE = r"st\.global[.a-z0-9:]*\.v[248]"
 TENSOR_CORE = r"(wgmma|mma\.sync|tcgen05\.mma)"
 
 
-def load(name: str) -> ModuleType:
-    """A helper module beside this file."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = load("triton_cases")
-compiling = load("triton_compiling")
-
-
 @pytest.mark.parametrize("arch", [80, 90, 100])
-@pytest.mark.parametrize("name", list(cases.CASES))
+@pytest.mark.parametrize("name", list(CASES))
 def test_case_compiles_without_a_stack(name: str, arch: int) -> None:
-    kernels = list(compiling.compiled(cases.CASES[name]().program, arch))
+    kernels = list(compiled(CASES[name]().program, arch))
     assert kernels
     for kernel in kernels:
         assert kernel.stack_bytes == 0, kernel.function
@@ -47,7 +32,7 @@ def test_case_compiles_without_a_stack(name: str, arch: int) -> None:
 @pytest.mark.parametrize("arch", [80, 90, 100])
 @pytest.mark.parametrize("name", ["aligned_chain", "transposed", "layer_norm_half"])
 def test_aligned_accesses_are_wide(name: str, arch: int) -> None:
-    for kernel in compiling.compiled(cases.CASES[name]().program, arch):
+    for kernel in compiled(CASES[name]().program, arch):
         assert kernel.count(VECTOR_LOAD) == kernel.count(r"ld\.global") > 0
         assert kernel.count(VECTOR_STORE) == kernel.count(r"st\.global") > 0
 
@@ -55,24 +40,24 @@ def test_aligned_accesses_are_wide(name: str, arch: int) -> None:
 @pytest.mark.parametrize("arch", [80, 90, 100])
 @pytest.mark.parametrize("name", ["matmul_half", "matmul_brain"])
 def test_half_dots_use_tensor_cores(name: str, arch: int) -> None:
-    (kernel,) = compiling.compiled(cases.CASES[name]().program, arch)
+    (kernel,) = compiled(CASES[name]().program, arch)
     assert kernel.count(TENSOR_CORE) > 0
 
 
 def test_float32_dots_use_tensor_cores_only_when_asked() -> None:
     from graphc.codegen.triton import Options
 
-    program = cases.CASES["matmul_tiles"]().program
-    (exact,) = compiling.compiled(program, 90)
-    (rounded,) = compiling.compiled(program, 90, Options(tf32=True))
+    program = CASES["matmul_tiles"]().program
+    (exact,) = compiled(program, 90)
+    (rounded,) = compiled(program, 90, Options(tf32=True))
     assert exact.count(TENSOR_CORE) == 0
     assert rounded.count(TENSOR_CORE) > 0
 
 
-@pytest.mark.parametrize("name", cases.pointwise_names())
+@pytest.mark.parametrize("name", pointwise_names())
 def test_every_pointwise_op_compiles(name: str) -> None:
-    for case in cases.pointwise_cases(name)[:2]:
-        for kernel in compiling.compiled(case.program, 90):
+    for case in pointwise_cases(name)[:2]:
+        for kernel in compiled(case.program, 90):
             assert kernel.stack_bytes in (0, STACK_OF.get(name, 0))
 
 

@@ -5,44 +5,30 @@ The interpreter needs a process of its own (see interpret_runner.py): one runs a
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.codegen.triton_cases import CASES, pointwise_names
+
 pytest.importorskip("triton")
 
-HERE = Path(__file__).parent
-
-
-def load(name: str) -> ModuleType:
-    """A helper module beside this file."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = load("triton_cases")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, dict[str, Any]]:
     """What the runner says, by case."""
-    root = str(HERE.parents[1])
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, str(HERE / "interpret_runner.py")],
+        [sys.executable, "-m", "tests.codegen.interpret_runner"],
         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path},
-        capture_output=True, text=True, cwd=root, timeout=240,
+        capture_output=True, text=True, cwd=ROOT, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
@@ -56,20 +42,20 @@ def check(outcome: dict[str, Any]) -> None:
     assert max(outcome["errors"]) <= 1.0, outcome["errors"]
 
 
-@pytest.mark.parametrize("name", list(cases.CASES))
+@pytest.mark.parametrize("name", list(CASES))
 def test_case_agrees_with_the_oracle(name: str, outcomes: dict[str, dict[str, Any]]) -> None:
     check(outcomes[name])
 
 
-@pytest.mark.parametrize("name", list(cases.CASES))
+@pytest.mark.parametrize("name", list(CASES))
 def test_case_gets_its_recipe(name: str) -> None:
     from graphc.codegen.triton import emit
 
-    made = cases.CASES[name]()
+    made = CASES[name]()
     chosen = {x.recipe for x in emit(made.program).launches.values()}
     assert set(made.recipes) <= chosen
 
 
-@pytest.mark.parametrize("name", cases.pointwise_names())
+@pytest.mark.parametrize("name", pointwise_names())
 def test_every_pointwise_op_is_spelled(name: str, outcomes: dict[str, dict[str, Any]]) -> None:
     check(outcomes[f"op:{name}"])

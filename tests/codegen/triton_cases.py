@@ -5,7 +5,7 @@ A case gives a planned program, the arrays of its inputs, and the recipes that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +67,11 @@ def graph_case(
 def kernel_case(
     kernels: Sequence[Kernel],
     inputs: dict[str, np.ndarray],
-    outputs: dict[str, tuple[tuple[int, ...], DType]],
+    outputs: Mapping[str, tuple[tuple[int, ...], DType]],
     recipes: Sequence[str] = (),
 ) -> Case:
     """The case of hand-written kernels."""
-    buffers = {
-        n: Buffer(n, as_dtype(a.dtype), a.shape, loop.INPUT, n) for n, a in inputs.items()
-    }
+    buffers = {n: Buffer(n, as_dtype(a.dtype), a.shape, loop.INPUT, n) for n, a in inputs.items()}
     buffers |= {n: Buffer(n, d, s, loop.OUTPUT, n) for n, (s, d) in outputs.items()}
     program = Program(buffers, tuple(kernels), tuple(inputs), tuple(outputs), ())
     program = program.replace(commit=len(kernels))
@@ -234,7 +232,7 @@ def padded() -> Case:
 
 @case
 def padded_row_of_a_broadcast() -> Case:
-    def build(x: Value) -> Value:
+    def build(x: Value) -> Any:
         wide = op("broadcast_to")(x, shape=(8, 6))
         return op("pad")(wide, low=(1, 0), high=(1, 0), interior=(0, 0)) * 3.0
 
@@ -277,7 +275,7 @@ def softmax_split() -> Case:
 
 @case
 def layer_norm() -> Case:
-    def build(x: Value, g: Value, b: Value) -> Value:
+    def build(x: Value, g: Value, b: Value) -> Any:
         d = x - op("reduce_mean")(x, axis=(1,), keepdims=True)
         variance = op("reduce_mean")(d * d, axis=(1,), keepdims=True)
         return d * op("rsqrt")(variance + 1e-5) * g + b
@@ -287,7 +285,7 @@ def layer_norm() -> Case:
 
 @case
 def layer_norm_half() -> Case:
-    def build(x: Value) -> Value:
+    def build(x: Value) -> Any:
         d = x - op("reduce_mean")(x, axis=(1,), keepdims=True)
         return d * op("rsqrt")(op("reduce_mean")(d * d, axis=(1,), keepdims=True) + 1e-3)
 
@@ -357,9 +355,7 @@ def reduce_columns_looped() -> Case:
 
 @case
 def reduce_columns_split() -> Case:
-    return graph_case(
-        lambda x: op("reduce_sum")(x, axis=(0,)), normal(1100, 60), recipes=["split"]
-    )
+    return graph_case(lambda x: op("reduce_sum")(x, axis=(0,)), normal(1100, 60), recipes=["split"])
 
 
 @case
@@ -414,7 +410,7 @@ def position_split() -> Case:
 
 
 def _matmul(ta: bool, tb: bool) -> Case:
-    def build(a: Value, b: Value, bias: Value) -> Value:
+    def build(a: Value, b: Value, bias: Value) -> Any:
         product = op("matmul")(a, b, transpose_a=ta, transpose_b=tb)
         return op("relu")(product + bias)
 
@@ -514,7 +510,7 @@ def outer_product() -> Case:
 
 @case
 def convolution() -> Case:
-    def build(x: Value, w: Value, bias: Value) -> Value:
+    def build(x: Value, w: Value, bias: Value) -> Any:
         wide = op("pad")(x, low=(0, 1, 1, 0), high=(0, 1, 1, 0), interior=(0, 0, 0, 0))
         attrs = {"axes": (1, 2), "window": (3, 3), "stride": (2, 1), "dilation": (1, 1)}
         windows = op("unfold")(wide, **attrs)

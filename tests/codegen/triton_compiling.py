@@ -30,17 +30,22 @@ class Compiled:
     cubin: bytes
 
     @property
-    def stack_bytes(self) -> int:
-        """Bytes of stack per thread: what spills or is indexed dynamically."""
+    def usage(self) -> dict[str, int]:
+        """What cuobjdump says: REG per thread, STACK and LOCAL bytes per thread, and so on."""
         tools = Path(triton.__file__).parent / "backends/nvidia/bin"
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(self.cubin)
             file.flush()
-            command = [tools / "cuobjdump", "-res-usage", file.name]
+            command: list[Any] = [tools / "cuobjdump", "-res-usage", file.name]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = re.findall(r"STACK:(\d+)", done.stdout + done.stderr)
+        found = re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", done.stdout + done.stderr)
         assert found, done.stdout + done.stderr
-        return max(map(int, found))
+        return {name: int(number) for name, number in found}
+
+    @property
+    def stack_bytes(self) -> int:
+        """Bytes of stack per thread: what spills or is indexed dynamically."""
+        return self.usage["STACK"]
 
     def count(self, pattern: str) -> int:
         """How often the pattern stands in the PTX."""

@@ -158,7 +158,7 @@ def _reshape_samples() -> Iterable[Sample]:
 reshape = movement(
     "reshape",
     _reshape_type,
-    lambda attrs, x, *shape: np.reshape(x, attrs["shape"] if attrs["shape"] is not None else shape[0]),
+    lambda attrs, x, *shape: np.reshape(x, shape[0] if shape else attrs["shape"]),
     lambda node, inputs: views.reshape(inputs[0], node.types[0].static_shape),
     lambda g, x, attrs: [reshape(g, shape=x[0].type.static_shape)],
     attrs={"shape": None},

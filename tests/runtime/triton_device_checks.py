@@ -1,0 +1,247 @@
+"""What the Triton device must do, on a GPU and, as `python -m`, in Triton's interpreter.
+
+A check gets the device and asserts; one line of JSON per check.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import graphc.ir.ops  # noqa: F401  (fills the op table)
+from graphc.ir import loop
+from graphc.ir.computation import Computation, cut
+from graphc.ir.dtypes import as_dtype, float32
+from graphc.ir.graph import Node, Value
+from graphc.ir.interpret import evaluate
+from graphc.ir.loop import Access, Apply, Axis, Buffer, Call, Const, Kernel, Let, Load, Ref, Store
+from graphc.ir.settings import Settings
+from graphc.ir.table import OPS
+from graphc.passes.context import Context
+from graphc.passes.pipeline import compile_program
+from graphc.passes.plan_memory import plan_memory
+from graphc.runtime.devices.triton import TritonDevice
+
+CHECKS: dict[str, Callable[[TritonDevice], None]] = {}
+
+
+def check(function: Callable[[TritonDevice], None]) -> Callable[[TritonDevice], None]:
+    """Enter a check under its name."""
+    CHECKS[function.__name__] = function
+    return function
+
+
+def op(name: str) -> Any:
+    """An op of the table."""
+    return OPS[name]
+
+
+def placeholder(*shape: int, dtype: Any = np.float32) -> Any:
+    """A placeholder."""
+    return op("placeholder")(dtype=as_dtype(dtype), shape=shape)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    """Standard normal numbers."""
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape), np.float32)
+
+
+def load(
+    device: TritonDevice, computation: Computation, values: dict[Node, np.ndarray], **settings: Any
+) -> tuple[Any, dict[Node, Any]]:
+    """The executable, and the storage of the variables, set to `values`."""
+    program = compile_program(computation, Context())
+    storage = {}
+    for node, array in values.items():
+        storage[node] = device.allocate(as_dtype(array.dtype), array.shape)
+        device.write(storage[node], array)
+    named = dict(zip(program.variables, (storage[n] for n in computation.variables), strict=True))
+    return device.load(program, named, Settings(**{"libraries": False, **settings})), storage
+
+
+def close(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> None:
+    """Equal shapes and dtypes, nearly equal values."""
+    assert len(got) == len(want)
+    for g, w in zip(got, want, strict=True):
+        assert g.shape == w.shape and g.dtype == w.dtype
+        np.testing.assert_allclose(g, w, rtol=2e-5, atol=2e-5)
+
+
+@check
+def variables_change_in_place(device: TritonDevice) -> None:
+    x = placeholder(5, 3)
+    w = op("variable")(dtype=float32, shape=(3, 4))
+    product = op("matmul")(x, w)
+    loss = op("reduce_sum")(product * product, axis=None)
+    gradient = op("matmul")(x, product * 2.0, transpose_a=True)
+    changed = w - gradient * 0.1
+    computation = Computation([x.node], [loss, w], [(w.node, changed)])
+    start = normal(3, 4, seed=1)
+    executable, storage = load(device, computation, {w.node: start})
+    given = {x.node: normal(5, 3), w.node: start}
+    for run in range(3):
+        want = evaluate([loss, w, changed], given)
+        got = executable.run([given[x.node]], run)
+        close(got, want[:2])  # a fetched variable has its value from before the update
+        given[w.node] = device.read(storage[w.node])
+        close([given[w.node]], [want[2]])
+
+
+@check
+def loading_changes_nothing(device: TritonDevice) -> None:
+    w = op("variable")(dtype=float32, shape=(7,))
+    start = normal(7)
+    _, storage = load(device, Computation([], [], [(w.node, w + 1.0)]), {w.node: start})
+    assert np.array_equal(device.read(storage[w.node]), start)
+
+
+@check
+def outputs_belong_to_the_caller(device: TritonDevice) -> None:
+    x = placeholder(4)
+    doubled = x * 2.0
+    executable, _ = load(device, cut([doubled, doubled, x], [], [x]), {})
+    first = executable.run([np.ones(4, np.float32)], 0)
+    executable.run([np.zeros(4, np.float32)], 1)
+    close(first, [np.full(4, 2, np.float32)] * 2 + [np.ones(4, np.float32)])
+    first[0][:] = 7
+    assert first[1][0] == 2 and first[2][0] == 1
+
+
+@check
+def odd_feeds_are_taken(device: TritonDevice) -> None:
+    x = placeholder(3, 4)
+    executable, _ = load(device, cut([x + 1.0], [], [x]), {})
+    base = normal(8, 6)
+    spread = np.broadcast_to(base[0, :4], (3, 4))
+    for feed in (base[::-2, 4:0:-1][:3, :4], base[:3, :4].T.copy().T, spread):
+        close(executable.run([feed], 0), [feed + 1])
+
+
+@check
+def every_dtype_goes_in_and_out(device: TritonDevice) -> None:
+    for name in ("float16", "bfloat16", "float64", "int8", "int64", "uint8", "uint32", "bool"):
+        dtype = as_dtype(name)
+        array = np.array([0, 1, 1, 0, 1]).astype(dtype.numpy)
+        x = op("placeholder")(dtype=dtype, shape=(5,))
+        other = op("equal")(x, x)
+        executable, _ = load(device, cut([op("reshape")(x, shape=(5, 1)), other], [], [x]), {})
+        got = executable.run([array], 0)
+        assert np.array_equal(got[0], array.reshape(5, 1)) and got[0].dtype == array.dtype
+        assert got[1].dtype == np.bool_ and got[1].all()
+
+
+@check
+def empty_and_scalar_values(device: TritonDevice) -> None:
+    x, s = placeholder(0, 3), placeholder()
+    outputs = [x * 2.0, op("reduce_sum")(x, axis=(0,)), s * 3.0]
+    executable, _ = load(device, cut(outputs, [], [x, s]), {})
+    got = executable.run([np.zeros((0, 3), np.float32), np.float32(2)], 0)
+    close(got, [np.zeros((0, 3), np.float32), np.zeros(3, np.float32), np.array(6, np.float32)])
+
+
+@check
+def random_numbers_follow_the_run(device: TritonDevice) -> None:
+    value = op("random_unit")(shape=(100,), dtype=float32, key=77)
+    executable, _ = load(device, cut([value], [], []), {})
+    for run in (0, 5):
+        (want,) = evaluate([value], {}, run)
+        assert np.array_equal(executable.run([], run)[0], want)
+
+
+@check
+def libraries_agree(device: TritonDevice) -> None:
+    for ta, tb in ((False, False), (True, False), (False, True), (True, True)):
+        a = placeholder(*((40, 33) if ta else (33, 40)))
+        b = placeholder(*((3, 35, 40) if tb else (3, 40, 35)))
+        product = op("matmul")(a, b, transpose_a=ta, transpose_b=tb)
+        executable, _ = load(device, cut([product], [], [a, b]), {}, libraries=True)
+        given = {v.node: normal(*v.type.static_shape, seed=i) for i, v in enumerate((a, b))}
+        close(executable.run(list(given.values()), 0), evaluate([product], given))
+
+
+def call_program() -> loop.Program:
+    """y = -x by a routine on the host, then doubled by a kernel."""
+    buffers = {
+        "x": Buffer("x", float32, (6,), loop.INPUT),
+        "t": Buffer("t", float32, (6,), loop.TEMPORARY),
+        "y": Buffer("y", float32, (6,), loop.OUTPUT),
+    }
+    call = Kernel("k0_host", (), (Call("negative", ("x",), ("t",), (("shapes", ((6,),)),)),))
+    twice = Apply("multiply", (Load((Access("t", (1,)),), float32), Const(2.0, float32)), float32)
+    body = (Let("v1", twice), Store(Access("y", (1,)), Ref("v1", float32)))
+    kernels = (call, Kernel("k1_twice", (Axis("i0", 6),), body))
+    program = loop.Program(buffers, kernels, ("x",), ("y",), (), commit=2)
+    return plan_memory(program, Context())
+
+
+@check
+def host_routines_run_between_kernels(device: TritonDevice) -> None:
+    executable = device.load(call_program(), {}, Settings())
+    x = np.arange(6, dtype=np.float32)
+    close(executable.run([x], 0), [x * -2])
+
+
+@check
+def threads_do_not_mix(device: TritonDevice) -> None:
+    x = placeholder(9)
+    executable, _ = load(device, cut([x * 2.0], [], [x]), {})
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            (got,) = executable.run([np.full(9, number, np.float32)], 0)
+            if not (got == 2 * number).all():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@check
+def storage_keeps_bits(device: TritonDevice) -> None:
+    for array in (
+        np.array([True, False]), np.array([1, -2], np.int32), np.array(3.5, np.float64),
+        np.zeros((0, 2), np.float32), np.array([np.nan, -0.0], np.float32),
+    ):  # fmt: skip
+        storage = device.allocate(as_dtype(array.dtype), array.shape)
+        device.write(storage, array)
+        got = device.read(storage)
+        assert got.tobytes() == array.tobytes() and got.dtype == array.dtype
+        assert got.shape == array.shape
+
+
+@check
+def sources_are_given_per_kernel(device: TritonDevice) -> None:
+    x = placeholder(4, 8)
+    program = compile_program(cut([op("softmax")(x)], [], [x]), Context())
+    (kernel,) = program.kernels
+    source = device.sources(program, Settings())[kernel.name]
+    assert f"def {kernel.name}(" in source and "# reads 128 bytes, writes 128 bytes" in source
+    assert "def maximum(" in source  # runnable alone
+
+
+def main() -> None:
+    """All checks in the interpreter."""
+    device = TritonDevice(interpret=True)
+    for name, function in CHECKS.items():
+        failure = None
+        try:
+            function(device)
+        except Exception:
+            failure = traceback.format_exc()
+        print(json.dumps({"check": name, "failure": failure}), flush=True)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main()
