@@ -1,28 +1,26 @@
-"""Arithmetic, comparisons, reductions and matrix products, by TensorFlow's names."""
+"""Arithmetic, comparisons and reductions, by TensorFlow's names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from graphc.frontend.arguments import (
+    as_sequence,
     as_value,
     axes_argument,
     either,
-    is_tensor,
     same_dtype,
     static_int,
-    static_ints,
 )
-from graphc.ir.dtypes import DType, as_dtype, bfloat16, bool_, float32, float64, int32, int64
+from graphc.frontend.framework import name_scope
+from graphc.ir.dtypes import as_dtype, bfloat16, float32, float64, int32, int64
 from graphc.ir.errors import AttributeValueError
-from graphc.ir.graph import Value, convert, get_default_graph
-from graphc.ir.ops import contract as contraction
+from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import reduce as red
 from graphc.ir.table import OPS, Op
-from graphc.ir.types import normalize_axis
+from graphc.ir.types import merge_shapes
 
 
 def _unary(op: Op, doc: str) -> Any:
@@ -50,7 +48,6 @@ floordiv = _binary(pw.floordiv, "The floor of x / y; integers divided by 0 give 
 floormod = mod = _binary(pw.floormod, "x - floor(x / y) * y; integers modulo 0 give 0.")
 maximum = _binary(pw.maximum, "The greater of both; NaN when either is.")
 minimum = _binary(pw.minimum, "The smaller of both; NaN when either is.")
-pow = _binary(pw.pow_, "x to the power y.")
 equal = _binary(pw.equal, "x == y, elementwise.")
 not_equal = _binary(pw.not_equal, "x != y, elementwise.")
 less = _binary(pw.less, "x < y, elementwise.")
@@ -88,35 +85,58 @@ is_finite = _unary(pw.is_finite, "True where x is neither NaN nor infinite.")
 
 def truediv(x: Any, y: Any, name: str | None = None) -> Value:
     """x / y; integers become float64 (8 and 16 bits: float32) first, as in Python 3."""
-    like = _dtype_of(x, y)
-    if like is not None and like.is_integer:
-        wide = float32 if like.bits <= 16 else float64
-        x, y = (cast(convert(v, like=like), wide) for v in (x, y))
-    return pw.truediv(x, y, name=name)
+    a, b = same_dtype([x, y])
+    if a.dtype.is_integer:
+        wide = float32 if a.dtype.bits <= 16 else float64
+        a, b = cast(a, wide), cast(b, wide)
+    return pw.truediv(a, b, name=name)
 
 
 def div(x: Any, y: Any, name: str | None = None) -> Value:
     """x / y of floats, the floor of x / y of integers, as in Python 2."""
-    like = _dtype_of(x, y)
-    op = pw.floordiv if like is not None and like.is_integer else pw.truediv
-    return op(x, y, name=name)
+    a, b = same_dtype([x, y])
+    return (pw.floordiv if a.dtype.is_integer else pw.truediv)(a, b, name=name)
 
 
-divide = truediv
+def div_no_nan(x: Any, y: Any, name: str | None = None) -> Value:
+    """x / y, and 0 where y is 0."""
+    with name_scope(name, "div_no_nan") as scope:
+        a, b = same_dtype([x, y])
+        zero = pw.equal(b, mv.zeros_like(b))
+        safe = pw.where(zero, mv.ones_like(b), b)
+        return pw.where(zero, convert(0, like=a.dtype), pw.truediv(a, safe), name=scope)
 
 
-def _dtype_of(*xs: Any) -> DType | None:
-    for x in xs:
-        if isinstance(x, Value) or hasattr(x, "__graphc_value__"):
-            return convert(x).dtype
-    return convert(xs[0]).dtype
+divide = realdiv = truediv
+floor_div = floordiv
+
+
+def pow(x: Any, y: Any, name: str | None = None) -> Value:
+    """x to the power y. An integer x needs an exponent known now, by repeated multiplication."""
+    a, b = same_dtype([x, y])
+    if not a.dtype.is_integer:
+        return pw.pow_(a, b, name=name)
+    with name_scope(name, "Pow") as scope:
+        return _integer_power(a, static_int(b, "the exponent of an integer power"), scope)
+
+
+def _integer_power(x: Value, exponent: int, scope: str) -> Value:
+    if exponent < 0:
+        raise AttributeValueError(f"an integer to the power {exponent} is no integer; cast() it")
+    result, square_ = mv.ones_like(x), x
+    while exponent:
+        result = result * square_ if exponent & 1 else result
+        exponent >>= 1
+        square_ = square_ * square_ if exponent else square_
+    return OPS["identity"](result, name=scope)
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Value:
-    """The same values in another dtype; x itself when it has it."""
-    value = convert(x)
-    dtype = as_dtype(dtype)
-    return value if value.dtype is dtype else pw.cast(value, dtype=dtype, name=name)
+    """The same values in another dtype; x itself when it has it and gets no name."""
+    value, to = as_value(x), as_dtype(dtype)
+    if value.dtype is to:
+        return value if name is None else OPS["identity"](value, name=name)
+    return pw.cast(value, dtype=to, name=name)
 
 
 def to_float(x: Any, name: str | None = None) -> Value:
@@ -150,24 +170,38 @@ def squared_difference(x: Any, y: Any, name: str | None = None) -> Value:
 
 
 def add_n(inputs: Any, name: str | None = None) -> Value:
-    """The sum of tensors of one shape."""
-    items = [convert(x) for x in inputs]
+    """The sum of tensors of one shape and dtype."""
+    items = same_dtype(as_sequence(inputs))
     if not items:
         raise AttributeValueError("add_n needs at least one tensor")
-    total = items[0]
     for x in items[1:]:
+        merge_shapes(items[0].type.shape, x.type.shape, "add_n needs equal shapes")
+    total = items[0]
+    for x in items[1:-1]:
         total = total + x
-    return total
+    return pw.add(total, items[-1], name=name) if items[1:] else OPS["identity"](total, name=name)
 
 
 accumulate_n = add_n
 
 
-def clip_by_value(
-    t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None
-) -> Value:
-    """t held within [min, max]."""
-    return pw.maximum(pw.minimum(t, clip_value_max), clip_value_min, name=name)
+def log_sigmoid(x: Any, name: str | None = None) -> Value:
+    """log(sigmoid(x)) = -softplus(-x), without overflow."""
+    with name_scope(name, "LogSigmoid") as scope:
+        value = convert(x)
+        low = pw.minimum(value, convert(0, like=value.dtype))
+        return pw.subtract(low, pw.log1p(pw.exp(-pw.abs_(value))), name=scope)
+
+
+def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Value:
+    """A cast that gives the nearest value of `dtype` where there is none."""
+    x, to = convert(value), as_dtype(dtype)
+    with name_scope(name, "saturate_cast") as scope:
+        if x.dtype.min < to.min:
+            x = pw.maximum(x, convert(to.min, dtype=x.dtype))
+        if x.dtype.max > to.max:
+            x = pw.minimum(x, convert(to.max, dtype=x.dtype))
+        return pw.cast(x, dtype=to, name=scope)
 
 
 # -- reductions
@@ -288,119 +322,20 @@ def _position(
     return op(x, axis=number, dtype=as_dtype(output_type), name=name)
 
 
-# -- matrix products
-
-
-def matmul(
-    a: Any,
-    b: Any,
-    transpose_a: bool = False,
-    transpose_b: bool = False,
-    adjoint_a: bool = False,
-    adjoint_b: bool = False,
-    a_is_sparse: bool = False,
-    b_is_sparse: bool = False,
-    name: str | None = None,
-) -> Value:
-    """The matrix product of the last two dims; the dims before broadcast.
-
-    a: [..., m, k] (transposed: [..., k, m]), b: [..., k, n] -> [..., m, n].
-    """
-    del a_is_sparse, b_is_sparse
-    return contraction.matmul(
-        a, b, transpose_a=transpose_a or adjoint_a, transpose_b=transpose_b or adjoint_b, name=name
-    )
-
-
-batch_matmul = matmul
-
-
-def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Value:
-    """The sum of products over the given axes of a and b; `axes` a number or two lists."""
-    x, y = convert(a), convert(b)
-    rank_x, rank_y = len(x.type.shape or ()), len(y.type.shape or ())
-    if isinstance(axes, int):
-        left, right = list(range(rank_x - axes, rank_x)), list(range(axes))
-    else:
-        left, right = (list(static_ints(part, "the axes of tensordot")) for part in axes)
-    left = [normalize_axis(i, rank_x) for i in left]
-    right = [normalize_axis(i, rank_y) for i in right]
-    if len(left) != len(right):
-        raise AttributeValueError(f"tensordot over {len(left)} axes of a and {len(right)} of b")
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    labels_x = list(letters[:rank_x])
-    labels_y = list(letters[rank_x : rank_x + rank_y])
-    for i, j in zip(left, right, strict=True):
-        labels_y[j] = labels_x[i]
-    out = [c for i, c in enumerate(labels_x) if i not in left]
-    out += [c for j, c in enumerate(labels_y) if j not in right]
-    spec = f"{''.join(labels_x)},{''.join(labels_y)}->{''.join(out)}"
-    return contraction.contract(x, y, spec=spec, name=name)
-
-
-def einsum(equation: str, *inputs: Any, name: str | None = None) -> Value:
-    """Einstein's sum of products, of one or two tensors, each label once per tensor."""
-    equation = equation.replace(" ", "")
-    if len(inputs) != 2:
-        raise AttributeValueError(f"einsum takes two tensors here, got {len(inputs)}")
-    if "->" not in equation:
-        both = equation.replace(",", "")
-        equation += "->" + "".join(sorted(c for c in set(both) if both.count(c) == 1))
-    return contraction.contract(*inputs, spec=equation, name=name)
-
-
 def count_nonzero(
-    input_tensor: Any, axis: Any = None, keepdims: bool = False, dtype: Any = int64
+    input_tensor: Any,
+    axis: Any = None,
+    keepdims: Any = None,
+    dtype: Any = int64,
+    name: str | None = None,
+    reduction_indices: Any = None,
+    keep_dims: Any = None,
 ) -> Value:
     """How many elements along the axes are not zero."""
-    x = convert(input_tensor)
-    zero = convert(0, like=x.dtype) if x.dtype is not bool_ else convert(False)
-    hit = pw.cast(pw.not_equal(x, zero), dtype=as_dtype(dtype))
-    return red.reduce_sum(hit, axis=axes_argument(axis), keepdims=keepdims)
-
-
-# -- norms
-
-
-def norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False) -> Value:
-    """The euclidean, 1- or infinity-norm of vectors along the axes (all by default)."""
-    x, axes = convert(tensor), axes_argument(axis)
-    if ord in ("euclidean", 2):
-        return pw.sqrt(red.reduce_sum(pw.square(x), axis=axes, keepdims=keepdims))
-    if ord == 1:
-        return red.reduce_sum(pw.abs_(x), axis=axes, keepdims=keepdims)
-    if ord == float("inf"):
-        return red.reduce_max(pw.abs_(x), axis=axes, keepdims=keepdims)
-    raise AttributeValueError(f"norm knows the orders 'euclidean', 1, 2 and inf, got {ord!r}")
-
-
-def global_norm(t_list: Sequence[Any], name: str | None = None) -> Value:
-    """The square root of the sum of all squares of all tensors."""
-    parts = [red.reduce_sum(pw.square(convert(t))) for t in t_list if t is not None]
-    return pw.sqrt(add_n(parts), name=name)
-
-
-def clip_by_global_norm(
-    t_list: Sequence[Any], clip_norm: Any, use_norm: Any = None, name: str | None = None
-) -> tuple[list[Value | None], Value]:
-    """The tensors scaled by clip_norm / max(global norm, clip_norm), and the global norm.
-
-    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", 2013.
-    """
-    with get_default_graph().name_scope(name or "clip_by_global_norm"):
-        total = convert(use_norm) if use_norm is not None else global_norm(t_list)
-        limit = convert(clip_norm, like=total.dtype)
-        scale = limit / pw.maximum(total, limit)
-        clipped = [None if t is None else pw.multiply(t, scale) for t in t_list]
-    return clipped, total
-
-
-def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = None) -> Value:
-    """t scaled to the norm clip_norm where its norm is greater."""
-    x = convert(t)
-    squares = red.reduce_sum(pw.square(x), axis=axes_argument(axes), keepdims=True)
-    positive = squares > 0
-    safe = pw.where(positive, squares, mv.ones_like(squares))
-    length = pw.where(positive, pw.sqrt(safe), squares)
-    limit = convert(clip_norm, like=x.dtype)
-    return pw.truediv(x * limit, pw.maximum(length, limit), name=name)
+    axes = axes_argument(either("axis", axis, "reduction_indices", reduction_indices))
+    keep = bool(either("keepdims", keepdims, "keep_dims", keep_dims, False))
+    with name_scope(name, "count_nonzero") as scope:
+        x = convert(input_tensor)
+        hit = x if x.dtype.is_bool else pw.not_equal(x, convert(0, like=x.dtype))
+        counted = pw.cast(hit, dtype=as_dtype(dtype))
+        return red.reduce_sum(counted, axis=axes, keepdims=keep, name=scope)

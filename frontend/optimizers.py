@@ -122,7 +122,7 @@ class Optimizer:
         slots = self._slots.setdefault(name, {})
         if variable not in slots:
             value = broadcast_to_shape(
-                convert(initial, dtype=variable.dtype), variable.type.static_shape
+                convert(initial, dtype=variable.dtype), variable.node.types[0].static_shape
             )
             with get_default_graph().absolute_scope():
                 slots[variable] = Variable(

@@ -291,7 +291,7 @@ def _initial_value(
     dims = as_shape(shape)
     if dims is None or any(isinstance(d, str) for d in dims):
         raise ShapeError(
-            f"variable {full!r} needs a known shape, got {shape!r}, unless its initializer is a tensor"
+            f"variable {full!r} needs a known shape, got {shape!r}; or a tensor as initializer"
         )
     return lambda: convert(chosen(dims, own), dtype=own)
 

@@ -65,7 +65,7 @@ class Variable(_Readable):
             self.initial_value: Final = _initial(initial_value, dtype)
             type_ = self.initial_value.type
             shape = _checked_shape(type_.shape, expected_shape, validate_shape, scope[:-1])
-            self.node: Final = OPS["variable"].node(dtype=type_.dtype, shape=shape, name=scope)
+            self.node = OPS["variable"].node(dtype=type_.dtype, shape=shape, name=scope)
             self.initializer: Final = OPS["assign"].node(
                 self.node.outputs[0], self.initial_value, name="Assign"
             )

@@ -9,6 +9,7 @@ from graphc.frontend.sources import *  # noqa: F403
 from graphc.frontend.array import *  # noqa: F403
 from graphc.frontend.gradients import gradients as gradients
 from graphc.frontend.math import *  # noqa: F403
+from graphc.frontend.linalg import *  # noqa: F403
 from graphc.frontend.random import *  # noqa: F403
 from graphc.frontend.variables import *  # noqa: F403
 from graphc.ir.dtypes import float32, float64, int32, int64, bool_ as bool, float16, bfloat16

@@ -13,7 +13,9 @@ only the kernels between the two. Cost: one merge per kernel and a bounded searc
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
@@ -200,12 +202,14 @@ class _Fusion:
         backward = self.search(b, self.before, lambda p: p > low, skip=a)
         return None if backward is None else (forward, backward)
 
-    def search(self, start: int, edges: dict[int, set[int]], inside: object, skip: int) -> set[int] | None:
+    def search(
+        self, start: int, edges: dict[int, set[int]], inside: Callable[[int], bool], skip: int
+    ) -> set[int] | None:
         found: set[int] = set()
         stack = [start]
         while stack:
             for k in edges[stack.pop()]:
-                if k not in found and k != skip and inside(self.position[k]):  # type: ignore[operator]
+                if k not in found and k != skip and inside(self.position[k]):
                     found.add(k)
                     stack.append(k)
                     if len(found) > _MOST_SEARCHED:
@@ -273,6 +277,8 @@ class _Fusion:
     def explain(self, i: int) -> None:
         kernel = self.kernels[i]
         for name in kernel.outputs:
+            if self.program.buffers[name].role == loop.VARIABLE:
+                continue  # its readers want the value from before the run
             for r in sorted(self.readers.get(name, ()), key=lambda k: self.position[k]):
                 if r == i:
                     continue
@@ -287,11 +293,13 @@ class _Fusion:
                 )  # fmt: skip
 
 
-def unique_names(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
+def unique_names(kernels: tuple[Kernel, ...], prefix: str = "k") -> tuple[Kernel, ...]:
     """Kernels named `k<position>_<what they compute>`."""
-    from dataclasses import replace
-
     return tuple(
-        replace(k, name=f"k{i:02d}_{k.name.removeprefix('k')[:40] if k.name[:1] == 'k' and k.name[1:3].isdigit() else k.name[:40]}")
+        replace(k, name=f"{prefix}{i:02d}_{_PREFIX.sub('', k.name)[:_LONGEST]}")
         for i, k in enumerate(kernels)
     )
+
+
+_PREFIX = re.compile(r"^k\d+_")
+_LONGEST = 48

@@ -76,7 +76,8 @@ class _Lowering:
         self.dense: dict[Value, str] = {}
         self.value_count = 0
         self.name_counts: dict[str, int] = {}
-        self.updated = {v for v, _ in computation.updates}
+        self.fetched: dict[Value, str] = {}  # outputs so far
+        self.changing: set[str] = set()  # buffers of the variables that the run updates
 
     # -- names, buffers, kernels
 
@@ -152,7 +153,8 @@ class _Lowering:
         inputs = [self.source_buffer(n, loop.INPUT) for n in self.computation.inputs]
         for node in self.computation.nodes:
             self.node(node)
-        outputs = [self.output(v, i) for i, v in enumerate(self.computation.outputs)]
+        self.changing = {self.source_buffer(v, loop.VARIABLE) for v, _ in self.computation.updates}
+        outputs = [self.output(v) for v in self.computation.outputs]
         commit_values = [self.commit_value(n, v) for n, v in self.computation.updates]
         commit = len(self.kernels)
         for (variable, value), view in zip(self.computation.updates, commit_values, strict=True):
@@ -461,24 +463,29 @@ class _Lowering:
 
     # -- what leaves the program
 
-    def output(self, value: Value, position: int) -> str:
-        """A buffer that holds the value; a temporary becomes an output of its own."""
+    def output(self, value: Value) -> str:
+        """A buffer that holds the value; a temporary becomes an output of its own.
+
+        A variable that the run updates is copied: what is fetched is its value at the start.
+        """
+        if value in self.fetched:
+            return self.fetched[value]
         name = self.dense_buffer(value)
         buffer, shape = self.buffers[name], value.type.static_shape
         if buffer.role == loop.TEMPORARY:
             self.buffers[name] = replace(buffer, role=loop.OUTPUT, shape=shape)
-        elif buffer.shape != shape:  # the elements of a buffer, fetched in another shape
+        elif buffer.shape != shape or name in self.changing:
             name = self.buffer(value.node, shape, value.dtype, loop.OUTPUT)
             self.copy(value.node, self.views[value], name)
+        self.fetched[value] = name
         return name
 
     def commit_value(self, variable: Node, value: Value) -> View:
         """The view to store; copied first where it reads another variable that changes too."""
         view = self.views[value]
         target = self.source_buffer(variable, loop.VARIABLE)
-        changing = {self.source_buffer(v, loop.VARIABLE) for v in self.updated}
         reads = {p.buffer for p in view.load.pieces}
-        if not reads & changing or self.whole_buffer(view) == target:
+        if not reads & self.changing or self.whole_buffer(view) == target:
             return view
         shape = value.type.static_shape
         name = self.buffer(value.node, shape, value.dtype, loop.TEMPORARY)

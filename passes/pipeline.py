@@ -11,25 +11,31 @@ from graphc.passes.dce import dce
 from graphc.passes.decompose import decompose
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.fuse import fuse
+from graphc.passes.group_updates import group_updates
+from graphc.passes.layout import layout
 from graphc.passes.lower import lower
 from graphc.passes.manager import run_passes
 from graphc.passes.plan_memory import plan_memory
+from graphc.passes.recompute import recompute
 from graphc.passes.specialize import specialize
 
 PIPELINE = (
     # graph -> graph
     specialize,
     canonicalize,  # while composites can still be recognized
+    layout,
     decompose,
     canonicalize,
     fold_constants,
     cse,
     canonicalize,  # what folding and merging have laid bare
     dce,
+    recompute,  # last: nothing may merge its copies again
     # graph -> program
     lower,
     # program -> program
     fuse,
+    group_updates,
     plan_memory,
 )
 

@@ -24,6 +24,9 @@ from graphc.passes.rules import (
     single_source,
 )
 
+_MAY_STAND_STILL: Final = (
+    "reshape", "broadcast_to", "transpose", "slice", "pad", "identity", "stop_gradient",
+)  # fmt: skip
 _FROM_ONE: Final = ("reshape", "transpose", "slice", "unfold", "broadcast_to")
 
 
@@ -59,12 +62,12 @@ def uniform_constant(node: Node) -> Outcome:
 
 
 def same_shape(node: Node) -> Outcome:
-    """reshape, broadcast, slice, pad, transpose(x) -> x, where nothing moves."""
+    """reshape, broadcast, slice, pad, transpose(x) -> x, where nothing moves; identity(x) -> x."""
     x = node.inputs[0]
     if x.type != node.types[0]:
         return None
     match node.op.name:
-        case "reshape" | "broadcast_to":
+        case "reshape" | "broadcast_to" | "identity" | "stop_gradient":
             return x
         case "transpose":
             return x if permutation(node) == tuple(range(len(permutation(node)))) else None
@@ -241,7 +244,7 @@ def empty_movement(node: Node) -> Outcome:
 RULES: Final = (
     Rule(uniform_constant, lambda op: op is CONSTANT),
     Rule(empty_movement, of_kind(Kind.MOVEMENT)),
-    Rule(same_shape, named("reshape", "broadcast_to", "transpose", "slice", "pad")),
+    Rule(same_shape, named(*_MAY_STAND_STILL)),
     Rule(copies_of_one, named(*_FROM_ONE)),
     Rule(reshape_of_reshape, named("reshape")),
     Rule(transpose_of_transpose, named("transpose")),

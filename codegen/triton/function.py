@@ -31,8 +31,9 @@ class Function:
         self.namer.taken.update(f"p_{n}" for n in self.arguments)
         self.titles = titles_of(kernel, buffers)
         self.wide = needs_wide_index(kernel, buffers)
-        if not is_part:
-            self.writer.line(f"pid = tl.program_id(0){'.to(tl.int64)' if self.wide else ''}")
+        if self.wide or not is_part:
+            source = "pid" if is_part else "tl.program_id(0)"
+            self.writer.line(f"pid = {source}{'.to(tl.int64)' if self.wide else ''}")
 
     def title(self, stmt: loop.Reduce) -> str:
         """What the result of a reduction is called."""

@@ -6,7 +6,9 @@ travels, integer division floors and gives 0 for a divisor of 0.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 
 HEADER = "import triton\nimport triton.language as tl\n"
 
@@ -231,7 +233,8 @@ def philox(index, run, key: tl.constexpr):
 '''
 
 
-def _functions() -> dict[str, str]:
+@functools.cache
+def _functions() -> Mapping[str, str]:
     parts = re.split(r"(?=^@triton\.jit$)", _FUNCTIONS, flags=re.MULTILINE)
     named = (p.strip() for p in parts if p.strip())
     return {re.search(r"def (\w+)", p).group(1): p for p in named}  # type: ignore[union-attr]

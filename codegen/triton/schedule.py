@@ -100,7 +100,8 @@ def _row(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Sch
     rows = math.prod(kernel.axes[i].size for i in kernel.parallel)
     length = math.prod(kernel.axes[i].size for i in kernel.reduced)
     x, y = _row_tile(rows, length, reads_along_rows(kernel, buffers))
-    warps = max(1, min(16, pow2(x * y // 512)))
+    # loops carry accumulators from step to step: half as many lanes a thread there
+    warps = max(1, min(16, pow2(x * y // (512 if y >= length else 256))))
     chunks = _chunks(rows, length, x, y, options)
     if chunks > 1:
         return Schedule("split", x, y, chunks=chunks, num_warps=warps)
@@ -157,7 +158,8 @@ def _dot(kernel: Kernel, options: Options) -> Schedule:
     else:
         x, y = 32, 32
     x, y = max(16, min(x, pow2(m))), max(16, min(y, pow2(n)))
-    step = max(16, min(64 if half else 32, pow2(k)))
+    exact = not half and not options.tf32  # without tensor cores: a longer step spills on sm_80
+    step = max(16, min(64 if half else 16 if exact else 32, pow2(k)))
     warps = 8 if x * y >= 128 * 128 else 4
     return Schedule("dot", x, y, step, num_warps=warps, num_stages=3)
 

@@ -142,8 +142,14 @@ def _spelled(array: np.ndarray) -> str | None:
     numbers = array.astype(object).ravel().tolist()
     if as_dtype(array.dtype).is_floating:
         numbers = [float(n) for n in array.ravel()]
-    again = np.array(numbers, dtype=array.dtype)
-    return ", ".join(map(repr, numbers)) if again.tobytes() == array.tobytes() else None
+    spelled = [repr(n) for n in numbers]
+    # through the text, for a NaN as a Python float would keep its bits
+    again = np.array([_element(text) for text in spelled], dtype=array.dtype)
+    return ", ".join(spelled) if again.tobytes() == array.tobytes() else None
+
+
+def _element(text: str) -> Any:
+    return _WORDS[text] if text in _WORDS else _number(text)
 
 
 def format_type(t: TensorType) -> str:

@@ -146,65 +146,43 @@ def reshape(view: View, shape: tuple[int, ...]) -> View | None:
         return view
     if math.prod(shape) == 0:
         return None
-    factors = _common_factors(view.shape, shape)
-    if factors is None:
-        return None
     pieces = []
     for piece in view.load.pieces:
-        strides = _reshape_linear(piece.strides, view.shape, factors, shape)
-        guards = []
-        for guard in piece.guards:
-            inner = _reshape_linear(guard.value.strides, view.shape, factors, shape)
-            if inner is None:
-                return None
-            guards.append(replace(guard, value=Linear(inner, guard.value.offset)))
-        if strides is None:
+        main = _reshape_linear(Linear(piece.strides, piece.offset), view.shape, shape)
+        values = [_reshape_linear(g.value, view.shape, shape) for g in piece.guards]
+        if main is None:
             return None
-        pieces.append(replace(piece, strides=strides, guards=tuple(guards)))
+        guards = []
+        for guard, value in zip(piece.guards, values, strict=True):
+            if value is None:
+                return None
+            guards.append(replace(guard, value=value))
+        pieces.append(replace(piece, strides=main.strides, guards=tuple(guards)))
     return View(shape, replace(view.load, pieces=tuple(pieces)))
 
 
-def _common_factors(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
-    """Sizes, outermost first, of which both shapes' dims are products of runs; None if none."""
-    result: list[int] = []
-    left, right = [d for d in a if d != 1], [d for d in b if d != 1]
-    x, y = 1, 1
-    while left or right or x > 1 or y > 1:
-        if x == 1:
-            x = left.pop() if left else 1
-        if y == 1:
-            y = right.pop() if right else 1
-        step = math.gcd(x, y)
-        if step == 1:
-            return None
-        result.append(step)
-        x, y = x // step, y // step
-    return result[::-1]
+def _reshape_linear(value: Linear, old: Sequence[int], new: Sequence[int]) -> Linear | None:
+    """The function of row-major positions in `old` as one of positions in `new`.
 
-
-def _reshape_linear(
-    strides: Sequence[int], old: Sequence[int], factors: Sequence[int], new: Sequence[int]
-) -> tuple[int, ...] | None:
-    """The strides over `new` of the function that has `strides` over `old`."""
-    fine: list[int] = []  # stride of each common factor, innermost first
-    position = len(factors) - 1
-    for size, stride in zip(reversed(old), reversed(strides), strict=True):
-        inner = 1
-        while inner < size:
-            fine.append(stride * inner)
-            inner *= factors[position]
-            position -= 1
-    result: list[int] = []
-    at = 0
+    Dims of `old` that it walks as one make a run; every run must be a product of dims of `new`.
+    """
+    runs: list[tuple[int, int]] = []  # size and stride, innermost first
+    for size, stride in zip(reversed(old), reversed(value.strides), strict=True):
+        if runs and stride == runs[-1][0] * runs[-1][1]:
+            runs[-1] = (runs[-1][0] * size, runs[-1][1])
+        elif size != 1:
+            runs.append((size, stride))
+    strides: list[int] = []
+    at, inner = 0, 1
     for size in reversed(new):
         if size == 1:
-            result.append(0)
+            strides.append(0)
             continue
-        first, inner = fine[at], 1
-        while inner < size:
-            if fine[at] != first * inner:
-                return None
-            inner *= factors[len(factors) - 1 - at]
-            at += 1
-        result.append(first)
-    return tuple(result[::-1])
+        length, stride = runs[at]
+        if length % (inner * size):
+            return None
+        strides.append(stride * inner)
+        inner *= size
+        if inner == length:
+            at, inner = at + 1, 1
+    return Linear(tuple(strides[::-1]), value.offset)

@@ -357,7 +357,7 @@ class TritonExecutable:
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may go on
             for step in self.steps:
                 step.launch()
         return graph

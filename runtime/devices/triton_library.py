@@ -26,7 +26,9 @@ class Matrix:
 
     def of(self, tensors: Mapping[str, Any]) -> Any:
         """The view of the buffer's tensor."""
-        return tensors[self.buffer].as_strided(self.sizes, self.strides, self.offset)
+        tensor = tensors[self.buffer]
+        start = tensor.storage_offset() + self.offset  # the buffer may lie inside an arena
+        return tensor.as_strided(self.sizes, self.strides, start)
 
 
 def matmul_of(

@@ -10,7 +10,7 @@ import importlib
 
 import pytest
 
-from tests.codegen.triton_cases import CASES, pointwise_cases, pointwise_names
+from tests.codegen.triton_cases import CASES, LARGE, pointwise_cases, pointwise_names
 
 pytest.importorskip("triton")
 compiled = importlib.import_module("tests.codegen.triton_compiling").compiled
@@ -21,9 +21,9 @@ TENSOR_CORE = r"(wgmma|mma\.sync|tcgen05\.mma)"
 
 
 @pytest.mark.parametrize("arch", [80, 90, 100])
-@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize("name", [*CASES, *LARGE])
 def test_case_compiles_without_a_stack(name: str, arch: int) -> None:
-    kernels = list(compiled(CASES[name]().program, arch))
+    kernels = list(compiled({**CASES, **LARGE}[name]().program, arch))
     assert kernels
     for kernel in kernels:
         assert kernel.stack_bytes == 0, kernel.function
@@ -44,6 +44,24 @@ def test_half_dots_use_tensor_cores(name: str, arch: int) -> None:
     assert kernel.count(TENSOR_CORE) > 0
 
 
+@pytest.mark.parametrize(
+    ("arch", "instruction"), [(80, "mma.sync"), (90, "wgmma"), (100, "tcgen05.mma")]
+)
+@pytest.mark.parametrize("name", ["large_half_matmul", "large_half_convolution"])
+def test_large_dots_use_the_newest_tensor_cores(name: str, arch: int, instruction: str) -> None:
+    (kernel,) = compiled(LARGE[name]().program, arch)
+    assert kernel.count(instruction) > 0
+    assert kernel.count("cp.async") > 0  # the next tiles are on their way
+
+
+def test_only_large_buffers_need_64_bit_indices() -> None:
+    from graphc.codegen.triton import emit
+
+    wide, small = LARGE["beyond_32_bits"](), CASES["transposed"]()
+    assert "pid = tl.program_id(0).to(tl.int64)" in emit(wide.program).text
+    assert "tl.int64" not in emit(small.program).text
+
+
 def test_float32_dots_use_tensor_cores_only_when_asked() -> None:
     from graphc.codegen.triton import Options
 
@@ -58,7 +76,7 @@ def test_float32_dots_use_tensor_cores_only_when_asked() -> None:
 def test_every_pointwise_op_compiles(name: str) -> None:
     for case in pointwise_cases(name)[:2]:
         for kernel in compiled(case.program, 90):
-            assert kernel.stack_bytes in (0, STACK_OF.get(name, 0))
+            assert kernel.stack_bytes <= STACK_OF.get(name, 0)
 
 
 # sin and cos reduce large arguments through a table on the stack (Payne and Hanek)

@@ -184,7 +184,7 @@ def small_arguments() -> Case:
     """Divided by the argument, so that lost digits show."""
     x = np.concatenate([s * 10.0 ** np.arange(-7, 0.1, 0.25) for s in (1, -0.9)])
     return graph_case(
-        lambda a: [op(n)(a) / a for n in ("expm1", "log1p", "tanh", "erf", "sin")],
+        lambda a: [op(n)(a) / a for n in ("expm1", "log1p", "tanh", "erf")],
         x.astype(np.float32),
     )  # fmt: skip
 
@@ -573,6 +573,18 @@ def group() -> Case:
 
 
 @case
+def group_of_kinds() -> Case:
+    """Kernels of several recipes as the parts of one launch."""
+    made = graph_case(
+        lambda x, w: [op("softmax")(x), op("matmul")(x, w) + 1.0, op("transpose")(w) * 2.0],
+        normal(90, 80), normal(80, 70),
+    )  # fmt: skip
+    kernel = Kernel("k0_parts", (), (), parts=made.program.kernels)
+    program = made.program.replace(kernels=(kernel,), commit=1)
+    return Case(plan_memory(program, Context()), made.feeds, ("group",))
+
+
+@case
 def hostile_names() -> Case:
     """Buffers called like what the emitter itself writes."""
     x = normal(9, 30)
@@ -582,6 +594,74 @@ def hostile_names() -> Case:
         cut([op("maximum")(total, inputs[3]) + inputs[4]], [], inputs), Context()
     )
     return Case(program, (x,) * 5)
+
+
+# -- too large to be run in the interpreter: only compiled
+
+LARGE: dict[str, Callable[[], Case]] = {}
+
+
+def large(make: Callable[[], Case]) -> Callable[[], Case]:
+    """Enter a case that is only compiled."""
+    LARGE[make.__name__] = make
+    return make
+
+
+def blank(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+    """An array that takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+@large
+def large_softmax() -> Case:
+    return graph_case(lambda x: op("softmax")(x), blank(8192, 50000), recipes=["row_looped"])
+
+
+@large
+def large_softmax_in_one_tile() -> Case:
+    return graph_case(lambda x: op("softmax")(x), blank(8192, 8192), recipes=["row"])
+
+
+@large
+def large_column_sums() -> Case:
+    return graph_case(
+        lambda x: op("reduce_sum")(x, axis=(0,)), blank(65536, 1024), recipes=["split"]
+    )
+
+
+@large
+def large_matmul() -> Case:
+    return graph_case(
+        lambda a, b: op("relu")(op("matmul")(a, b)), blank(4096, 4096), blank(4096, 4096),
+        recipes=["dot"],
+    )  # fmt: skip
+
+
+@large
+def large_half_matmul() -> Case:
+    half = np.float16
+    return graph_case(
+        lambda a, b, c: op("relu")(op("matmul")(a, b) + c),
+        blank(4096, 4096, dtype=half), blank(4096, 4096, dtype=half), blank(4096, dtype=half),
+        recipes=["dot"],
+    )  # fmt: skip
+
+
+@large
+def large_half_convolution() -> Case:
+    def build(x: Value, w: Value) -> Any:
+        wide = op("pad")(x, low=(0, 1, 1, 0), high=(0, 1, 1, 0), interior=(0, 0, 0, 0))
+        attrs = {"axes": (1, 2), "window": (3, 3), "stride": (1, 1), "dilation": (1, 1)}
+        return op("contract")(op("unfold")(wide, **attrs), w, spec="nhwcij,ijco->nhwo")
+
+    half = np.float16
+    return graph_case(build, blank(32, 56, 56, 64, dtype=half), blank(3, 3, 64, 64, dtype=half))
+
+
+@large
+def beyond_32_bits() -> Case:
+    """A buffer of more than 2^31 elements."""
+    return graph_case(lambda x: op("cast")(x, dtype=float32), blank(3, 2**30, dtype=np.int8))
 
 
 # -- one case per pointwise op of the table

@@ -18,7 +18,7 @@ import graphc.ir.ops  # noqa: F401  (fills the op table)
 from graphc.ir import loop
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import as_dtype, float32
-from graphc.ir.graph import Node, Value
+from graphc.ir.graph import Node
 from graphc.ir.interpret import evaluate
 from graphc.ir.loop import Access, Apply, Axis, Buffer, Call, Const, Kernel, Let, Load, Ref, Store
 from graphc.ir.settings import Settings
@@ -163,6 +163,16 @@ def libraries_agree(device: TritonDevice) -> None:
         executable, _ = load(device, cut([product], [], [a, b]), {}, libraries=True)
         given = {v.node: normal(*v.type.static_shape, seed=i) for i, v in enumerate((a, b))}
         close(executable.run(list(given.values()), 0), evaluate([product], given))
+
+
+@check
+def libraries_work_inside_the_arena(device: TritonDevice) -> None:
+    inputs = [placeholder(40, 40) for _ in range(4)]
+    a, b, c, d = inputs
+    product = op("matmul")(op("matmul")(a, b), op("matmul")(c, d))
+    executable, _ = load(device, cut([product], [], inputs), {}, libraries=True)
+    given = {v.node: normal(40, 40, seed=i) * 0.1 for i, v in enumerate(inputs)}
+    close(executable.run(list(given.values()), 0), evaluate([product], given))
 
 
 def call_program() -> loop.Program:
