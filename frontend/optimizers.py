@@ -12,7 +12,7 @@ from typing import Any
 from graphc.frontend.framework import group
 from graphc.frontend.gradients import gradients
 from graphc.frontend.variables import Variable, trainable_variables
-from graphc.ir.errors import GradientError
+from graphc.ir.errors import AttributeValueError, GradientError
 from graphc.ir.graph import Node, Value, convert, get_default_graph
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops.movement import broadcast_to_shape
@@ -87,21 +87,31 @@ class Optimizer:
         pairs = [(convert(g), v) for g, v in grads_and_vars if g is not None]
         if not pairs:
             raise GradientError("apply_gradients was given no gradient")
-        graph = get_default_graph()
+        for _, variable in pairs:
+            if not isinstance(variable, Variable):
+                raise GradientError(f"only variables can be trained, got {variable!r}")
+        graph = pairs[0][1].graph
         for _, variable in pairs:
             self._create_slots(variable)
-        with graph.name_scope(name or self._name):
+        with graph.name_scope(name or self._name) as scope:
             self._prepare(pairs)
             updates: list[Any] = []
             for g, variable in pairs:
                 with graph.name_scope(f"update_{variable.op.name.replace('/', '_')}"):
-                    updates.extend(self._update(g, variable))
+                    updates.extend(self._constrained(self._update(g, variable), variable))
             updates.extend(self._finish())
             if global_step is not None:
                 updates.append(global_step.assign_add(1))
-            step = group(*updates, name="update")
+            step = group(*updates, name=scope)
         graph.add_to_collection("train_op", step)
         return step
+
+    def _constrained(self, updates: list[Any], variable: Variable) -> list[Any]:
+        """The updates, and after them what the variable's constraint asks for."""
+        if variable.constraint is None:
+            return updates
+        with variable.graph.control_dependencies(updates):
+            return [*updates, variable.assign(variable.constraint(variable.value()))]
 
     # -- slots
 
@@ -206,8 +216,6 @@ class AdagradOptimizer(Optimizer):
     ) -> None:
         super().__init__(learning_rate, name, use_locking)
         if initial_accumulator_value <= 0:
-            from graphc.ir.errors import AttributeValueError
-
             raise AttributeValueError(
                 f"initial_accumulator_value must be positive, got {initial_accumulator_value}"
             )
@@ -274,9 +282,9 @@ class RMSPropOptimizer(Optimizer):
 
     def _create_slots(self, variable: Variable) -> None:
         self.slot(variable, "rms", 1.0)
-        self.slot(variable, "momentum")
         if self.centered:
             self.slot(variable, "mg")
+        self.slot(variable, "momentum")
 
     def _update(self, g: Value, variable: Variable) -> list[Any]:
         rms, momentum = self.slot(variable, "rms", 1.0), self.slot(variable, "momentum")
@@ -379,49 +387,3 @@ class AdamWOptimizer(AdamOptimizer):
     def _decay(self, variable: Variable) -> Value | None:
         rate = self._like(self.learning_rate, variable)
         return variable.value() * (rate * self._like(self.weight_decay, variable))
-
-
-class ExponentialMovingAverage:
-    """Shadow variables: shadow = decay * shadow + (1 - decay) * variable at every `apply`."""
-
-    def __init__(
-        self, decay: Any, num_updates: Any = None, zero_debias: bool = False,
-        name: str = "ExponentialMovingAverage",
-    ) -> None:  # fmt: skip
-        del zero_debias
-        self.decay, self.num_updates, self.name = decay, num_updates, name
-        self._shadows: dict[Variable, Variable] = {}
-
-    def apply(self, var_list: Iterable[Variable] | None = None) -> Node:
-        """An op that updates the averages of the variables (default: all trainable ones)."""
-        updates = []
-        for variable in list(var_list) if var_list is not None else trainable_variables():
-            shadow = self._shadows.get(variable)
-            if shadow is None:
-                with get_default_graph().absolute_scope():
-                    shadow = self._shadows[variable] = Variable(
-                        variable.initialized_value(), trainable=False,
-                        name=f"{variable.op.name}/{self.name}",
-                    )  # fmt: skip
-            decay = self._decay(variable)
-            updates.append(shadow.assign(shadow.value() * decay + variable.value() * (1.0 - decay)))
-        return group(*updates, name=self.name)
-
-    def _decay(self, variable: Variable) -> Value:
-        decay = convert(self.decay, like=variable.dtype)
-        if self.num_updates is None:
-            return decay
-        count = pw.cast(convert(self.num_updates), dtype=variable.dtype)
-        return pw.minimum(decay, (1.0 + count) / (10.0 + count))
-
-    def average(self, var: Variable) -> Variable | None:
-        """The shadow of a variable."""
-        return self._shadows.get(var)
-
-    def average_name(self, var: Variable) -> str:
-        """The name under which a checkpoint holds the average."""
-        return f"{var.op.name}/{self.name}"
-
-    def variables_to_restore(self) -> dict[str, Variable]:
-        """Names in a checkpoint, so that averages are restored into the variables."""
-        return {self.average_name(v): v for v in self._shadows}

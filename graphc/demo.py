@@ -95,7 +95,7 @@ NETWORKS = (
         lambda: gc.train.GradientDescentOptimizer(0.5), 30, 0.93,
     ),
     Network("perceptron", perceptron, lambda: gc.train.AdamOptimizer(1e-3), 30, 0.96),
-    Network("lenet", lenet, lambda: gc.train.MomentumOptimizer(0.02, 0.9), 15, 0.98),
+    Network("lenet", lenet, lambda: gc.train.MomentumOptimizer(0.05, 0.9), 20, 0.98),
 )  # fmt: skip
 
 

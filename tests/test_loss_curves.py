@@ -46,9 +46,32 @@ def _torch_lenet(p: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     return x @ p["output/kernel"] + p["output/bias"]
 
 
+class PaperAdam(torch.optim.Optimizer):
+    """Adam in the form before section 2.1 of Kingma and Ba, which TensorFlow has.
+
+    torch.optim.Adam adds epsilon after the correction of the second moment, which makes its
+    curve leave this one by 2e-4 within 40 steps.
+    """
+
+    def __init__(self, parameters: list[torch.Tensor], rate: float) -> None:
+        super().__init__(parameters, {"lr": rate})
+        self.count = 0
+        self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        self.count += 1
+        (group,) = self.param_groups
+        scale = (1 - 0.999**self.count) ** 0.5 / (1 - 0.9**self.count)
+        for p, (m, v) in zip(group["params"], self.moments, strict=True):
+            m.mul_(0.9).add_(p.grad, alpha=0.1)
+            v.mul_(0.999).addcmul_(p.grad, p.grad, value=0.001)
+            p.sub_(group["lr"] * scale * m / (v.sqrt() + 1e-8))
+
+
 TORCH: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "softmax regression": (_torch_softmax, lambda p: torch.optim.SGD(p, 0.5)),
-    "perceptron": (_torch_perceptron, lambda p: torch.optim.Adam(p, 1e-3)),
+    "perceptron": (_torch_perceptron, lambda p: PaperAdam(p, 1e-3)),
     "lenet": (_torch_lenet, lambda p: torch.optim.SGD(p, 0.02, momentum=0.9)),
 }
 
@@ -64,7 +87,7 @@ def _torch_losses(name: str, values: dict[str, np.ndarray], batches: list[Any]) 
         loss = functional.cross_entropy(logits, torch.tensor(labels))
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses
 
 

@@ -23,6 +23,10 @@ _REDUCE = {
 }  # fmt: skip
 
 
+# NumPy warns of a positional third argument of these: it looks like a third operand
+_KEYWORD_OUT = frozenset({"np.maximum", "np.minimum"})
+
+
 @dataclass(frozen=True, slots=True)
 class Operand:
     """A value at hand: its text, dtype, the axes it spans, and the register that it holds."""
@@ -318,7 +322,7 @@ class KernelEmitter:
             part = self.register(stmt.dtype, total.span)
             ufunc = _REDUCE[stmt.op]
             self.line(f"{ufunc}.reduce({text}, {axes}, out={part.text}, keepdims=True)")
-            self.line(f"{ufunc}({total.text}, {part.text}, {total.text})")
+            self.line(f"{ufunc}({total.text}, {part.text}, out={total.text})")
             self.drop(value)
             self.drop(part)
             return
@@ -391,7 +395,7 @@ class KernelEmitter:
         result = out or self.register(e.dtype, span)
         function = OPS[e.op].spell["numpy"]
         attrs = "" if e.op == "cast" else "".join(f", {k}={v!r}" for k, v in e.attrs)
-        keyword = "out=" if attrs else ""
+        keyword = "out=" if attrs or function in _KEYWORD_OUT else ""
         self.line(f"{function}({', '.join(texts)}{attrs}, {keyword}{result.text})")
         return result
 

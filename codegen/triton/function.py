@@ -64,11 +64,12 @@ class Function:
 
     def tiled_dim(
         self, axes: Sequence[int], name: str, start: str, width: str, block: int,
-        side: str = "", end: int | None = None,
+        side: str = "", reach: int | None = None,
     ) -> Dim:  # fmt: skip
         """Axes walked by `start + arange(width)`; `side` turns it to a row or column of a tile.
 
-        `block` is the width's value; a mask is made unless all blocks fill the size exactly.
+        `block` is the width's value; a mask is made unless the blocks fill the size exactly
+        (`reach` is where they end, if not with the last one that the size needs).
         """
         size = self.size(axes)
         name = self.namer.structure(name)
@@ -78,9 +79,9 @@ class Function:
             arange += ".to(tl.int64)"
         self.writer.line(f"{name} = {lead}{arange}{side}")
         mask = None
-        if size % block or end is not None:
+        if size != (blocks(size, block) * block if reach is None else reach):
             mask = self.namer.structure(f"{name}_mask")
-            self.writer.line(f"{mask} = {name} < {size if end is None else end}")
+            self.writer.line(f"{mask} = {name} < {size}")
         return Dim(tuple(axes), size, name, self.writer.place(), width, mask)
 
     def tile(self, *dims: Dim) -> Tile:

@@ -12,7 +12,7 @@ from graphc.ir.dtypes import DType
 # What the emitter itself writes; buffers and values of these names get a suffix.
 _RESERVED = (
     "tl", "triton", "range", "float", "pid", "acc", "row", "col", "k", "m", "n", "k0", "c0", "tile",
-    "batch", "lane", "start", "stop", "group", "height", "inside", "outer", "i", "j",
+    "batch", "lane", "start", "group", "height", "inside", "outer", "i", "j",
     *(f"{d}_mask" for d in ("row", "col", "k", "m", "n", "i", "j")),
 )  # fmt: skip
 

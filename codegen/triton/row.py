@@ -30,6 +30,16 @@ class _Columns:
     block: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """What a loop walks: `length` positions from `start`; `reach` is where the last such span
+    ends, perhaps beyond the row."""
+
+    start: str
+    length: int
+    reach: int | None = None
+
+
 def emit_row(function: Function, plan: Schedule) -> int:
     """A whole row in one tile; the number of programs."""
     kernel = function.kernel
@@ -55,12 +65,12 @@ def emit_row_looped(function: Function, plan: Schedule) -> int:
     rows, columns = _sizes(function, plan)
     row = _rows(function, plan, rows, "pid")
     outer = _outer_body(function, row, columns, {})
-    length = function.size(function.kernel.reduced)
+    whole = _Span("", function.size(function.kernel.reduced))
     for level in range(passes.last + 1):
         _row_lets(outer, passes, level)
         work = [*passes.reduces(level), *passes.stores(level, inner=True)]
         if work:
-            states = _loop(function, passes, level, outer, row, columns, ("0", str(length)))
+            states = _loop(function, passes, level, outer, row, columns, whole)
             for stmt in passes.reduces(level):
                 _finish(function, outer, stmt, states[stmt.name], outer.tile)
         for store in passes.stores(level, inner=False):
@@ -82,11 +92,11 @@ def _rows(function: Function, plan: Schedule, width: str | None, position: str) 
 
 
 def _column_dim(
-    function: Function, columns: _Columns, start: str, row: Dim, end: int | None = None
+    function: Function, columns: _Columns, start: str, row: Dim, reach: int | None = None
 ) -> Dim:
     side = "" if row.width is None else "[None, :]"
     return function.tiled_dim(
-        function.kernel.reduced, "col", start, columns.width, columns.block, side, end
+        function.kernel.reduced, "col", start, columns.width, columns.block, side, reach
     )
 
 
@@ -113,13 +123,14 @@ def _loop(
     outer: Body,
     row: Dim,
     columns: _Columns,
-    span: tuple[str, str],
+    span: _Span,
 ) -> dict[str, list[str]]:
     """One walk over the row (or a chunk of it): the pass's stores, and its reductions' states."""
     reduces, stores = passes.reduces(level), passes.stores(level, inner=True)
     states = {s.name: _start_states(function, s, outer.tile) for s in reduces}
-    with function.writer.block(f"for c0 in range({span[0]}, {span[1]}, {columns.width}):"):
-        column = _column_dim(function, columns, "c0", row)
+    with function.writer.block(f"for c0 in range(0, {span.length}, {columns.width}):"):
+        start = f"{span.start} + c0" if span.start else "c0"
+        column = _column_dim(function, columns, start, row, span.reach)
         body = function.body(function.tile(row, column), outer.names)
         work: list[Stmt] = [*reduces, *stores]
         for stmt in passes.needed(work):
@@ -271,13 +282,12 @@ def _chunk(
     chunk: str,
 ) -> None:
     """The pass over one chunk; its states go to the workspaces."""
-    length, size = chunk_length(function, plan), function.size(function.kernel.reduced)
+    length = chunk_length(function, plan)
     writer = function.writer
     first = function.namer.structure("start")
-    writer.line(f"{first} = {chunk} * {length}" if plan.chunks > 1 else f"{first} = 0")
-    last = function.namer.structure("stop")
-    writer.line(f"{last} = tl.minimum({first} + {length}, {size})")
-    states = _loop(function, passes, level, outer, row, columns, (first, last))
+    writer.line(f"{first} = {chunk} * {length}")
+    span = _Span(first, length, plan.chunks * length)
+    states = _loop(function, passes, level, outer, row, columns, span)
     position = f"{row.flat} * {plan.chunks} + {chunk}" if row.axes else chunk
     mask = f", mask={row.mask}" if row.mask else ""
     for stmt in passes.reduces(level):

@@ -200,7 +200,7 @@ class _ProgramCheck:
         for name in kernel.outputs:
             role = buffers[name].role
             if role in (loop.INPUT, loop.CONSTANT, loop.COUNTER):
-                self.fail(kernel, f"stores to {name!r}, which is an {role}")
+                self.fail(kernel, f"stores to {name!r}, whose role is {role}")
             if role == loop.VARIABLE and not committing:
                 self.fail(kernel, f"changes the variable {name!r} before the commit region")
             if role == loop.OUTPUT and committing:

@@ -75,7 +75,7 @@ def test_names_lines_and_origins_survive() -> None:
 
 @pytest.mark.parametrize("dtype", ALL, ids=str)
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3), (5, 7), (0, 4), (1, 1, 1)], ids=str)
-def test_constants_of_every_dtype_come_back_bit_for_bit(dtype: DType, shape: tuple[int, ...]) -> None:
+def test_constants_of_every_dtype_come_back_exactly(dtype: DType, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(3)
     raw = rng.integers(0, 256, (*shape, dtype.itemsize), np.uint8)
     if dtype.is_bool:

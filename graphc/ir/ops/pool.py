@@ -7,6 +7,7 @@ found again in the backward pass from the windows themselves, and no index is ke
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,34 +55,78 @@ def _window(x: Value, attrs: Attrs) -> Window:
     return window_of(x.type.static_shape, attrs["window"], attrs)
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """An image as its windows: the value, and the axes that lie inside a window."""
+
+    value: Value
+    inside: tuple[int, int]
+
+
+def _view(x: Value, attrs: Attrs, fill: float) -> _View:
+    """The windows; where they tile the image, only a reshape of it: [n, p, i, q, j, c]."""
+    if _tiles(x, attrs):
+        return _View(mv.reshape(x, shape=_tiled_shape(x, attrs)), _tiled_axes(attrs))
+    return _View(windows(x, _window(x, attrs), attrs["data_format"], fill), (4, 5))
+
+
+def _tiles(x: Value, attrs: Attrs) -> bool:
+    """True when every pixel lies in exactly one window."""
+    window = _window(x, attrs)
+    sizes = [x.type.static_shape[axis] for axis in spatial_axes(attrs["data_format"])]
+    whole = all(n % k == 0 for n, k in zip(sizes, window.size, strict=True))
+    return whole and window.size == window.stride and window.low == window.high == (0, 0)
+
+
+def _tiled_axes(attrs: Attrs) -> tuple[int, int]:
+    h, w = spatial_axes(attrs["data_format"])
+    return h + 1, w + 2
+
+
+def _tiled_shape(x: Value, attrs: Attrs) -> tuple[int, ...]:
+    h, w = spatial_axes(attrs["data_format"])
+    (i, j), shape = attrs["window"], x.type.static_shape
+    parts = {h: (shape[h] // i, i), w: (shape[w] // j, j)}
+    return tuple(d for axis, n in enumerate(shape) for d in parts.get(axis, (n,)))
+
+
 def _max_pool(node: Node) -> Value:
-    x = node.inputs[0]
-    view = windows(x, _window(x, node.attrs), node.attrs["data_format"], float("-inf"))
-    return red.reduce_max(view, axis=(4, 5))
+    view = _view(node.inputs[0], node.attrs, float("-inf"))
+    return red.reduce_max(view.value, axis=view.inside)
 
 
-def _offsets(shape: Sequence[int]) -> Value:
-    """The row-major position inside its window, for [..., i, j]."""
-    i = source.iota(shape=tuple(shape), axis=4, dtype=int32)
-    j = source.iota(shape=tuple(shape), axis=5, dtype=int32)
-    return i * shape[5] + j
+def _offsets(view: _View, shape: Sequence[int]) -> Value:
+    """The row-major position inside its window."""
+    i, j = (source.iota(shape=tuple(shape), axis=axis, dtype=int32) for axis in view.inside)
+    return i * shape[view.inside[1]] + j
+
+
+def _first(view: _View, y: Value, window: Sequence[int]) -> Value:
+    """The position of the window's first maximum, or NaN, with the inner axes kept as 1."""
+    shape = view.value.type.static_shape
+    top = mv.expand_dims(y, axis=view.inside)
+    hit = pw.logical_or(pw.equal(view.value, top), pw.is_nan(view.value))
+    none = convert(window[0] * window[1], dtype=int32)
+    ranked = pw.where(hit, _offsets(view, shape), none)
+    return red.reduce_min(ranked, axis=view.inside, keepdims=True)
 
 
 def _max_pool_grad(node: Node) -> Value:
     x, y, g = node.inputs
     attrs = node.attrs
-    window = _window(x, attrs)
-    view = windows(x, window, attrs["data_format"], float("-inf"))
-    shape = view.type.static_shape
-    top = mv.reshape(y, shape=(*y.type.static_shape, 1, 1))
-    hit = pw.logical_or(pw.equal(view, top), pw.is_nan(view))
-    none = convert(window.size[0] * window.size[1], dtype=int32)
-    first = red.reduce_min(pw.where(hit, _offsets(shape), none), axis=(4, 5))
-    image = x.type.static_shape
-    chosen = spread_windows(first, window, image, attrs["data_format"])
+    view = _view(x, attrs, float("-inf"))
+    first = _first(view, y, attrs["window"])
+    zero = convert(0, like=g.dtype)
+    if _tiles(x, attrs):
+        own = pw.equal(first, _offsets(view, view.value.type.static_shape))
+        chosen = pw.where(own, mv.expand_dims(g, axis=view.inside), zero)
+        return mv.reshape(chosen, shape=x.type.static_shape)
+    window, image = _window(x, attrs), x.type.static_shape
+    flat = mv.reshape(first, shape=y.type.static_shape)
+    position = spread_windows(flat, window, image, attrs["data_format"])
     spread = spread_windows(g, window, image, attrs["data_format"])
-    own = pw.equal(chosen, _offsets(chosen.type.static_shape))
-    return red.reduce_sum(pw.where(own, spread, convert(0, like=g.dtype)), axis=(4, 5))
+    own = pw.equal(position, _offsets(view, position.type.static_shape))
+    return red.reduce_sum(pw.where(own, spread, zero), axis=(4, 5))
 
 
 def _counts(x: Value, attrs: Attrs) -> Value:
@@ -103,14 +148,18 @@ def _counts(x: Value, attrs: Attrs) -> Value:
 
 def _avg_pool(node: Node) -> Value:
     x = node.inputs[0]
-    view = windows(x, _window(x, node.attrs), node.attrs["data_format"])
-    return red.reduce_sum(view, axis=(4, 5)) * _counts(x, node.attrs)
+    view = _view(x, node.attrs, 0)
+    return red.reduce_sum(view.value, axis=view.inside) * _counts(x, node.attrs)
 
 
 def _avg_pool_grad(node: Node) -> Value:
     x, g = node.inputs
     attrs = node.attrs
     weighted = g * _counts(x, attrs)
+    if _tiles(x, attrs):
+        wide = mv.expand_dims(weighted, axis=_tiled_axes(attrs))
+        spread = mv.broadcast_to_shape(wide, _tiled_shape(x, attrs))
+        return mv.reshape(spread, shape=x.type.static_shape)
     spread = spread_windows(weighted, _window(x, attrs), x.type.static_shape, attrs["data_format"])
     return red.reduce_sum(spread, axis=(4, 5))
 
