@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from graphc.frontend.arguments import (
     shape_argument,
     static_ints,
 )
+from graphc.frontend.framework import name_scope
 from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import source
-from graphc.ir.table import OPS
+from graphc.ir.table import OPS, get_op
 from graphc.ir.types import normalize_axis
 
 
@@ -197,11 +199,31 @@ def tile(input: Any, multiples: Any, name: str | None = None) -> Value:
     times = static_ints(multiples, "multiples")
     if x.type.rank != len(times):
         raise ShapeError(f"tile of {x.type} needs {x.type.rank} multiples, got {times}")
-    result = x
+    if min(times, default=0) < 0:
+        raise AttributeValueError(f"multiples are not negative, got {times}")
+    with name_scope(name, "Tile") as scope:
+        result = _tiled(x, times) if x.type.is_static else _repeated(x, times)
+        return OPS["identity"](result, name=scope)
+
+
+def _tiled(x: Value, times: Sequence[int]) -> Value:
+    """By a broadcast along an axis of its own before each dim: nothing is copied."""
+    dims = x.type.static_shape
+    lanes = mv.reshape(x, shape=tuple(n for d in dims for n in (1, d)))
+    pairs = list(zip(times, dims, strict=True))
+    wide = mv.broadcast_to(lanes, shape=tuple(n for pair in pairs for n in pair))
+    return mv.reshape(wide, shape=tuple(t * d for t, d in pairs))
+
+
+def _repeated(x: Value, times: Sequence[int]) -> Value:
     for axis, count in enumerate(times):
         if count != 1:
-            result = mv.concat(*[result] * count, axis=axis)
-    return result if name is None else OPS["identity"](result, name=name)
+            x = mv.concat(*[x] * count, axis=axis) if count else _none_of(x, axis)
+    return x
+
+
+def _none_of(x: Value, axis: int) -> Value:
+    return x[(slice(None),) * axis + (slice(0, 0),)]
 
 
 def reverse(tensor: Any, axis: Any, name: str | None = None) -> Value:
@@ -278,4 +300,36 @@ def gather(
     """The slices of params at the indices along an axis; an index out of range gives zeros."""
     del validate_indices
     (number,) = static_ints(axis, "the axis of gather")
-    return OPS["gather"](params, indices, axis=number, name=name)
+    return get_op("gather")(params, indices, axis=number, name=name)
+
+
+def strided_slice(
+    input_: Any,
+    begin: Any,
+    end: Any,
+    strides: Any = None,
+    begin_mask: int = 0,
+    end_mask: int = 0,
+    ellipsis_mask: int = 0,
+    new_axis_mask: int = 0,
+    shrink_axis_mask: int = 0,
+    var: Any = None,
+    name: str | None = None,
+) -> Value:
+    """NumPy's indexing, as lists of begins, ends and steps; bit i of a mask changes entry i."""
+    del var
+    first, last = static_ints(begin, "begin"), static_ints(end, "end")
+    steps = (1,) * len(first) if strides is None else static_ints(strides, "strides")
+    key: list[Any] = []
+    for i, (b, e, step) in enumerate(zip(first, last, steps, strict=True)):
+        bit = 1 << i
+        if ellipsis_mask & bit:
+            key.append(Ellipsis)
+        elif new_axis_mask & bit:
+            key.append(None)
+        elif shrink_axis_mask & bit:
+            key.append(b)
+        else:
+            key.append(slice(None if begin_mask & bit else b, None if end_mask & bit else e, step))
+    result = convert(input_)[tuple(key)]
+    return result if name is None else OPS["identity"](result, name=name)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from graphc.frontend.arguments import as_value
 from graphc.ir.errors import DeviceError, GraphError
-from graphc.ir.graph import Node, Value, as_node, get_default_graph
+from graphc.ir.graph import Node, Runner, Value, as_node, get_default_graph, session_stack
 from graphc.ir.table import OPS
 
 
@@ -146,6 +146,12 @@ def get_collection(key: str, scope: str | None = None) -> list[Any]:
 def get_collection_ref(key: str) -> list[Any]:
     """The collection of the default graph itself."""
     return get_default_graph().get_collection_ref(key)
+
+
+def get_default_session() -> Runner | None:
+    """The session entered last in this thread, None when there is none."""
+    stack = session_stack()
+    return stack[-1] if stack else None
 
 
 def set_random_seed(seed: int) -> None:

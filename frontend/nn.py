@@ -167,7 +167,7 @@ def softmax_cross_entropy_with_logits_v2(
     rank = x.type.rank
     if at not in (-1, None if rank is None else rank - 1):
         y, x = _axis_last(y, at), _axis_last(x, at)
-    return ops.softmax_cross_entropy(y, x, name=name or "softmax_cross_entropy_with_logits")
+    return OPS["softmax_cross_entropy"](y, x, name=name or "softmax_cross_entropy_with_logits")
 
 
 def _given(what: str, x: Any) -> Any:
@@ -199,7 +199,7 @@ def sparse_softmax_cross_entropy_with_logits(
         raise ShapeError(f"the number of classes of {x!r} must be known")
     merge_shapes(y.type.shape, dims[:-1], "labels need the shape of logits without classes")
     with name_scope(name, "SparseSoftmaxCrossEntropyWithLogits") as scope:
-        return ops.softmax_cross_entropy(one_hot(y, dims[-1], dtype=x.dtype), x, name=scope)
+        return OPS["softmax_cross_entropy"](one_hot(y, dims[-1], dtype=x.dtype), x, name=scope)
 
 
 def sigmoid_cross_entropy_with_logits(

@@ -30,7 +30,7 @@ class Network:
     """One network to train: how it is built, for how long, and what it must reach."""
 
     name: str
-    logits: Callable[[Any], Any]
+    logits: Callable[[Any, Any], Any]  # of images and the share that dropout keeps
     optimizer: Callable[[], Any]
     epochs: int
     accuracy: float
@@ -42,6 +42,7 @@ class Built:
 
     images: Any
     labels: Any
+    keep: Any
     loss: Any
     step: Any
     accuracy: Any
@@ -66,26 +67,31 @@ def convolution(x: Any, filters: int, size: int, name: str) -> Any:
         return gc.nn.max_pool(y, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
 
 
-def softmax_regression(images: Any) -> Any:
+def softmax_regression(images: Any, keep: Any) -> Any:
     """One affine map from 64 pixels to 10 classes."""
+    del keep
     return dense(gc.reshape(images, [-1, 64]), 10, "softmax")
 
 
-def perceptron(images: Any) -> Any:
+def perceptron(images: Any, keep: Any) -> Any:
     """Two hidden layers of 128 rectified units."""
+    del keep
     x = gc.reshape(images, [-1, 64])
     x = gc.nn.relu(dense(x, 128, "hidden1"))
     x = gc.nn.relu(dense(x, 128, "hidden2"))
     return dense(x, 10, "output")
 
 
-def lenet(images: Any) -> Any:
-    """Two convolutions with pooling and one hidden layer, after LeNet-5 (LeCun et al., 1998)."""
+def lenet(images: Any, keep: Any) -> Any:
+    """Two convolutions with pooling and one hidden layer, after LeNet-5 (LeCun et al., 1998).
+
+    Before both dense layers dropout keeps each element with the probability `keep`.
+    """
     x = gc.reshape(images, [-1, 8, 8, 1])
     x = convolution(x, 32, 5, "conv1")
     x = convolution(x, 64, 5, "conv2")
-    x = gc.reshape(x, [-1, 2 * 2 * 64])
-    x = gc.nn.relu(dense(x, 256, "hidden"))
+    x = gc.nn.dropout(gc.reshape(x, [-1, 2 * 2 * 64]), keep)
+    x = gc.nn.dropout(gc.nn.relu(dense(x, 256, "hidden")), keep)
     return dense(x, 10, "output")
 
 
@@ -95,7 +101,7 @@ NETWORKS = (
         lambda: gc.train.GradientDescentOptimizer(0.5), 30, 0.93,
     ),
     Network("perceptron", perceptron, lambda: gc.train.AdamOptimizer(1e-3), 30, 0.96),
-    Network("lenet", lenet, lambda: gc.train.MomentumOptimizer(0.05, 0.9), 20, 0.98),
+    Network("lenet", lenet, lambda: gc.train.MomentumOptimizer(0.05, 0.9), 40, 0.98),
 )  # fmt: skip
 
 
@@ -103,13 +109,14 @@ def build(network: Network) -> Built:
     """The network with its loss, training step and accuracy, in the default graph."""
     images = gc.placeholder(gc.float32, [None, 8, 8], name="images")
     labels = gc.placeholder(gc.int64, [None], name="labels")
-    logits = network.logits(images)
+    keep = gc.placeholder_with_default(0.5, [], name="keep")
+    logits = network.logits(images, keep)
     losses = gc.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     loss = gc.reduce_mean(losses, name="loss")
     step = network.optimizer().minimize(loss)
     correct = gc.equal(gc.argmax(logits, 1), labels)
     accuracy = gc.reduce_mean(gc.cast(correct, gc.float32), name="accuracy")
-    return Built(images, labels, loss, step, accuracy)
+    return Built(images, labels, keep, loss, step, accuracy)
 
 
 def train(network: Network, data: Dataset, device: str, report: Path) -> float:
@@ -131,7 +138,7 @@ def train(network: Network, data: Dataset, device: str, report: Path) -> float:
             seconds.append(time.perf_counter() - start)
             if number % 20 == 0:
                 progress.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-        test = {built.images: data.test_images, built.labels: data.test_labels}
+        test = {built.images: data.test_images, built.labels: data.test_labels, built.keep: 1.0}
         accuracy = float(session.run(built.accuracy, test))
         feeds = {built.images: (BATCH, 8, 8), built.labels: (BATCH,)}
         explained = gc.explain([built.loss, built.step], feeds=feeds, device=session.device.name)

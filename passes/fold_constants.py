@@ -86,5 +86,3 @@ def _constant(array: np.ndarray, node: Node) -> Value:
     value = CONSTANT(value=Literal(dense))
     fill = uniform_constant(value.node)
     return fill if isinstance(fill, Value) else value
-
-

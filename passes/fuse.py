@@ -13,13 +13,12 @@ only the kernels between the two. Cost: one merge per kernel and a bounded searc
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
 from graphc.passes.context import Context, Decision
+from graphc.passes.kernel_names import name_kernels
 from graphc.passes.merge import Limits, Refusal, merge
 
 _MOST_SIBLINGS = 6  # readers of one buffer that are paired with one another
@@ -130,7 +129,7 @@ class _Fusion:
         if "call" in (first.form, second.form):
             return
         epilogue = first.form == "dot" and bool(set(first.outputs) & set(second.inputs))
-        same = [x.size for x in first.axes] == [x.size for x in second.axes]
+        same = first.sizes == second.sizes
         distance = self.first[b] - self.first[a]
         # updates first: arithmetic that only a variable's new value needs belongs to its commit
         update = first.form == "flat" and self.writes_variable(b)
@@ -247,22 +246,19 @@ class _Fusion:
 
     def result(self) -> Program:
         order = sorted(self.kernels, key=lambda k: self.position[k])
+        # commits last: nothing but other commits waits for them
+        late = {k for k in order if self.writes_variable(k)}
+        late |= self.waiting_for(late)
+        early = [k for k in order if k not in late]
+        order = [*early, *(k for k in order if k in late)]
+        named = name_kernels((self.kernels[k] for k in order), self.program.buffers)
+        self.kernels = dict(zip(order, named, strict=True))
         for i in order:
             self.explain(i)
-        # commits last: nothing but other commits waits for them
-        early = [k for k in order if not self.writes_variable(k)]
-        late = [k for k in order if self.writes_variable(k)]
-        waiting = self.waiting_for(late)
-        early, late = [k for k in early if k not in waiting], [
-            k for k in order if k in waiting or k in late
-        ]
-        used = {n for k in self.kernels.values() for n in (*k.inputs, *k.outputs)}
+        used = {n for k in named for n in (*k.inputs, *k.outputs)}
         used |= {*self.program.inputs, *self.program.outputs, *self.program.variables}
         buffers = {n: b for n, b in self.program.buffers.items() if n in used}
-        kernels = tuple(self.kernels[k] for k in (*early, *late))
-        return self.program.replace(
-            buffers=buffers, kernels=unique_names(kernels), commit=len(early)
-        )
+        return self.program.replace(buffers=buffers, kernels=named, commit=len(early))
 
     def waiting_for(self, late: Iterable[int]) -> set[int]:
         found: set[int] = set()
@@ -291,15 +287,3 @@ class _Fusion:
                         {"bytes": nbytes, **refusal.numbers},
                     )
                 )  # fmt: skip
-
-
-def unique_names(kernels: tuple[Kernel, ...], prefix: str = "k") -> tuple[Kernel, ...]:
-    """Kernels named `k<position>_<what they compute>`."""
-    return tuple(
-        replace(k, name=f"{prefix}{i:02d}_{_PREFIX.sub('', k.name)[:_LONGEST]}")
-        for i, k in enumerate(kernels)
-    )
-
-
-_PREFIX = re.compile(r"^k\d+_")
-_LONGEST = 48

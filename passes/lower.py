@@ -30,6 +30,7 @@ from graphc.ir.table import Kind
 from graphc.ir.types import normalize_axes
 from graphc.ir.views import View
 from graphc.passes.context import Context, Decision
+from graphc.passes.kernel_names import name_kernels
 
 _VIRTUAL = "%"  # buffers of constants and indices, which become expressions
 
@@ -105,8 +106,7 @@ class _Lowering:
         if any(a.size == 0 for a in axes if a.kind == loop.PARALLEL):
             return  # nothing to compute
         where = (node.where,) if node.where else ()
-        name = "_".join(dict.fromkeys(re.sub(r"\W+", "_", o).strip("_") for o in node.origin))
-        self.kernels.append(Kernel(name, axes, tuple(body), node.origin, where))
+        self.kernels.append(Kernel(node.name, axes, tuple(body), node.origin, where))
 
     # -- expressions
 
@@ -164,7 +164,7 @@ class _Lowering:
         ]
         updates = [self.dense[n.outputs[0]] for n, _ in self.computation.updates]
         return loop.Program(
-            self.buffers, tuple(self.kernels), tuple(inputs), tuple(outputs), tuple(variables),
+            self.buffers, name_kernels(self.kernels, self.buffers), tuple(inputs), tuple(outputs), tuple(variables),
             tuple(updates), commit,
         )  # fmt: skip
 

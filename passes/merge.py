@@ -74,13 +74,13 @@ class _Link:
 def _link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> _Link | Refusal:
     """The largest buffer through which the two kernels meet."""
     stored = {s.access.buffer: s.access for s in a.body if isinstance(s, loop.Store)}
-    loads = _loads(b)
+    loads = b.loads
     for access in loads:
         if access.buffer in stored and not access.is_plain:
             return Refusal("NON_AFFINE", {"buffer": access.buffer})
     met = [(buffers[x.buffer].nbytes, x.buffer, stored[x.buffer], x) for x in loads if x.buffer in stored]
     if not met:
-        first = {x.buffer: x for x in _loads(a) if x.is_plain}
+        first = {x.buffer: x for x in a.loads if x.is_plain}
         met = [
             (buffers[x.buffer].nbytes, x.buffer, first[x.buffer], x)
             for x in loads
@@ -92,17 +92,12 @@ def _link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> _Link | Refusa
     return _Link(name, one, two)
 
 
-def _loads(kernel: Kernel) -> list[Access]:
-    return [x for s in kernel.body for e in loop.expressions(s) for x in loop.accesses(e)]
-
-
 # -- one set of axes for both
 
 
 def _align(a: Kernel, b: Kernel, link: _Link) -> tuple[Kernel, Kernel, int] | Refusal:
     """Both kernels over common axes, and how many axes only `b` has (they are the last)."""
-    sizes = tuple(x.size for x in a.axes)
-    if sizes == tuple(x.size for x in b.axes) and link.first.strides == link.second.strides:
+    if a.sizes == b.sizes and link.first.strides == link.second.strides:
         return a, b, 0
     factors = _common_axes(a, b, link)
     if isinstance(factors, Refusal):
@@ -175,8 +170,8 @@ def _space(a: Kernel, b: Kernel, link: _Link) -> Refusal:
         "SPACE",
         {
             "buffer": link.buffer,
-            "producer_axes": tuple(x.size for x in a.axes),
-            "consumer_axes": tuple(x.size for x in b.axes),
+            "producer_axes": a.sizes,
+            "consumer_axes": b.sizes,
         },
     )
 
@@ -184,8 +179,8 @@ def _space(a: Kernel, b: Kernel, link: _Link) -> Refusal:
 def _match_rest(a: Kernel, b: Kernel, a_rest: list[int], b_rest: list[int]) -> dict[int, int]:
     """b's axes that the link does not move, paired with such axes of a: same size, and, where
     both kernels load a buffer, the same stride."""
-    first = {x.buffer: x for x in _loads(a) if x.is_plain}
-    shared = [(first[x.buffer], x) for x in _loads(b) if x.is_plain and x.buffer in first]
+    first = {x.buffer: x for x in a.loads if x.is_plain}
+    shared = [(first[x.buffer], x) for x in b.loads if x.is_plain and x.buffer in first]
     free = list(a_rest)
     pairs: dict[int, int] = {}
     for j in b_rest:
@@ -221,7 +216,7 @@ def _join(
     if refusal:
         return refusal
     stored = {s.access.buffer: s for s in a.body if isinstance(s, loop.Store)}
-    for access in _loads(b):
+    for access in b.loads:
         if access.buffer in stored and access != stored[access.buffer].access:
             return Refusal("SPACE", {"buffer": access.buffer, "why": "read in another order"})
     refusal = _check_hazards(a, b, buffers)
@@ -274,7 +269,7 @@ def _check_hazards(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> Refus
         return None
     if a.form != "flat" or b.form != "flat":
         return Refusal("UPDATE", {"variables": tuple(sorted(variables))})
-    for access in (*_loads(a), *_loads(b)):
+    for access in (*a.loads, *b.loads):
         if access.buffer in variables and access != writes[access.buffer]:
             return Refusal("HAZARD", {"variable": access.buffer})
     return None

@@ -15,6 +15,7 @@ from graphc.passes.group_updates import group_updates
 from graphc.passes.layout import layout
 from graphc.passes.lower import lower
 from graphc.passes.manager import run_passes
+from graphc.passes.order import order
 from graphc.passes.plan_memory import plan_memory
 from graphc.passes.recompute import recompute
 from graphc.passes.specialize import specialize
@@ -36,6 +37,7 @@ PIPELINE = (
     # program -> program
     fuse,
     group_updates,
+    order,
     plan_memory,
 )
 

@@ -1,45 +1,64 @@
 """plan_memory: where every temporary lies in one arena.
 
-    live intervals over the kernels  ->  offsets, largest buffer first, at the lowest free place
+    live intervals over the kernels -> slots -> offsets, best of several greedy placements
 
-Greedy by size (Pisarchyk and Lee, "Efficient memory management for deep neural net inference",
-2020, section 5). Offsets are multiples of 256 bytes. The lower bound is the largest sum of
-bytes live at one kernel.
+A slot is one temporary, or a chain of them in which each takes the place of the one before: a
+kernel's result may lie where an operand lay that dies in the kernel, if element by element the
+one is computed from the other (see `may_replace`). Slots are placed one by one at the lowest
+offset that is free for the whole of their lives (Pisarchyk and Lee, "Efficient memory
+management for deep neural net inference", 2020, section 5), in several orders; the smallest
+arena wins. Offsets are multiples of 256 bytes. The lower bound is the largest sum of slots
+alive at one kernel. Movements are accesses, not buffers, so there are no aliases to track.
+Cost: about n per slot, vectorized; orders are tried only until the lower bound is met.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
 from graphc.ir import loop
-from graphc.ir.loop import MemoryPlan, Program
+from graphc.ir.dtypes import bool_
+from graphc.ir.loop import Kernel, MemoryPlan, Program
 from graphc.passes.context import Context
 
 ALIGNMENT = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Memory for the named temporaries, one after the other, from kernel `first` to `last`."""
+
+    names: tuple[str, ...]
+    first: int
+    last: int
+    nbytes: int  # a multiple of the alignment
+
+
 def plan_memory(program: Program, ctx: Context) -> Program:
     """The program with a memory plan for its temporaries."""
-    lives = live_intervals(program)
-    sizes = {n: align(program.buffers[n].nbytes) for n in lives}
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
-    offsets: dict[str, int] = {}
-    for name in sorted(lives, key=lambda n: (-sizes[n], lives[n], n)):
-        first, last = lives[name]
-        offset = 0
-        for start, end, a, b in sorted(placed):
-            if a <= last and first <= b:
-                if offset + sizes[name] <= start:
-                    break
-                offset = max(offset, end)
-        offsets[name] = offset
-        placed.append((offset, offset + sizes[name], first, last))
-    total = max((end for _, end, _, _ in placed), default=0)
-    bound = lower_bound(lives, sizes, len(program.kernels))
-    return program.replace(plan=MemoryPlan(offsets, total, bound, sum(sizes.values())))
+    slots = find_slots(program)
+    bound, peak = live_peak(slots, len(program.kernels))
+    places, arena = _best_placement(slots, bound, peak)
+    offsets = {n: at for slot, at in zip(slots, places, strict=True) for n in slot.names}
+    temporaries = (program.buffers[n].nbytes for n in offsets)
+    return program.replace(
+        plan=MemoryPlan(
+            offsets, arena, bound, sum(map(align, temporaries)),
+            program.kernels[peak].name if slots else "", alive_at(slots, peak),
+        )
+    )  # fmt: skip
 
 
 def align(nbytes: int) -> int:
     """The next multiple of the arena's alignment."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+# -- lives
 
 
 def live_intervals(program: Program) -> dict[str, tuple[int, int]]:
@@ -52,14 +71,167 @@ def live_intervals(program: Program) -> dict[str, tuple[int, int]]:
     return lives
 
 
-def lower_bound(lives: dict[str, tuple[int, int]], sizes: dict[str, int], count: int) -> int:
-    """The largest sum of bytes that are live at one kernel."""
-    change = [0] * (count + 1)
-    for name, (first, last) in lives.items():
-        change[first] += sizes[name]
-        change[last + 1] -= sizes[name]
-    live = peak = 0
-    for delta in change:
-        live += delta
-        peak = max(peak, live)
-    return peak
+def find_slots(program: Program) -> list[Slot]:
+    """The temporaries' slots, in the order of their births."""
+    lives = live_intervals(program)
+    slots: list[Slot] = []
+    holder: dict[str, int] = {}  # temporary -> its slot
+    for i, kernel in enumerate(program.kernels):
+        free = [n for n in kernel.inputs if n in lives and lives[n][1] == i > lives[n][0]]
+        for name in kernel.outputs:
+            if name not in lives or lives[name][0] != i or name in holder:
+                continue
+            old = next((n for n in free if may_replace(program, kernel, n, name)), None)
+            if old is None:
+                holder[name] = len(slots)
+                slots.append(Slot((name,), *lives[name], align(program.buffers[name].nbytes)))
+            else:
+                free.remove(old)
+                at = holder[name] = holder[old]
+                names = (*slots[at].names, name)
+                slots[at] = replace(slots[at], names=names, last=lives[name][1])
+    return slots
+
+
+def may_replace(program: Program, kernel: Kernel, old: str, new: str) -> bool:
+    """True when `kernel`'s result `new` may be written where its operand `old` lies.
+
+    Element i of `new` must depend on no element of `old` but i, and nothing may read `old` any
+    more when the first byte of `new` can be written. A back end may compute a let right into
+    the buffer that its value is stored to, statement by statement over the whole space: so
+    `old` may be read up to the let whose value is stored, and there only as an operand of one
+    scalar function. Rows are read several times, and are left alone.
+    """
+    a, b = program.buffers[old], program.buffers[new]
+    if kernel.form not in ("flat", "dot") or a.size != b.size or bool_ in (a.dtype, b.dtype):
+        return False
+    stored = math.prod(kernel.axes[i].size for i in kernel.parallel)
+    if a.dtype.itemsize != b.dtype.itemsize or stored != b.size:
+        return False
+    stores = [s for s in kernel.body if isinstance(s, loop.Store) and s.access.buffer == new]
+    if len(stores) != 1 or not stores[0].access.is_plain:
+        return False
+    return _reads_allow(kernel, old, stores[0])
+
+
+def _reads_allow(kernel: Kernel, old: str, store: loop.Store) -> bool:
+    written = _first_write(kernel, store)
+    for n, stmt in enumerate(kernel.body):
+        accesses = [x for e in loop.expressions(stmt) for x in loop.accesses(e)]
+        reads = [x for x in accesses if x.buffer == old]
+        if not reads:
+            continue
+        same = all(x.strides == store.access.strides and x == replace(store.access, buffer=old)
+                   for x in reads)  # fmt: skip
+        if not same or n > written or isinstance(stmt, (loop.Dot, loop.Reduce)):
+            return False
+        parts = [p for e in loop.expressions(stmt) for p in loop.walk(e)]
+        applies = [p for p in parts if isinstance(p, loop.Apply)]
+        if len(applies) != 1 or any(isinstance(p, loop.Gather) for p in parts):
+            return False
+    return True
+
+
+def _first_write(kernel: Kernel, store: loop.Store) -> int:
+    """Position of the first statement that may write to the stored buffer."""
+    for n, stmt in enumerate(kernel.body):
+        is_source = isinstance(store.value, loop.Ref) and not isinstance(
+            stmt, (loop.Store, loop.Call)
+        )
+        if stmt is store or (is_source and stmt.name == store.value.name):  # type: ignore[union-attr]
+            return n
+    raise AssertionError("the store is not of this kernel")
+
+
+def live_peak(slots: Sequence[Slot], kernel_count: int) -> tuple[int, int]:
+    """The largest sum of bytes alive at one kernel, and that kernel's position."""
+    change = np.zeros(kernel_count + 1, np.int64)
+    for slot in slots:
+        change[slot.first] += slot.nbytes
+        change[slot.last + 1] -= slot.nbytes
+    live = np.cumsum(change)
+    peak = int(live.argmax())
+    return int(live[peak]), peak
+
+
+def peak_bytes(program: Program) -> int:
+    """The lower bound of the program's arena as its kernels stand."""
+    return live_peak(find_slots(program), len(program.kernels))[0]
+
+
+def alive_at(slots: Iterable[Slot], kernel: int) -> tuple[str, ...]:
+    """The temporaries in the slots alive at the kernel, the largest first."""
+    alive = [s for s in slots if s.first <= kernel <= s.last]
+    return tuple(n for s in sorted(alive, key=lambda s: -s.nbytes) for n in s.names)
+
+
+# -- placement
+
+
+def _best_placement(slots: list[Slot], bound: int, peak: int) -> tuple[list[int], int]:
+    """An offset per slot, and the arena's size: of several greedy orders the smallest."""
+    best: tuple[list[int], int] | None = None
+    for key in _orders(peak):
+        ranked = sorted(range(len(slots)), key=lambda i: (*key(slots[i]), slots[i].first, i))
+        places = _place(slots, ranked)
+        total = max((at + s.nbytes for at, s in zip(places, slots, strict=True)), default=0)
+        if best is None or total < best[1]:
+            best = places, total
+        if best[1] <= bound:
+            break
+    assert best is not None
+    return best
+
+
+def _orders(peak: int) -> tuple[Callable[[Slot], tuple[int, ...]], ...]:
+    def length(s: Slot) -> int:
+        return s.last - s.first + 1
+
+    def away(s: Slot) -> int:
+        """1 for a slot that is not alive at the peak."""
+        return int(not s.first <= peak <= s.last)
+
+    return (
+        lambda s: (-s.nbytes, -length(s)),
+        lambda s: (away(s), -s.nbytes, -length(s)),
+        lambda s: (away(s), -length(s), -s.nbytes),
+        lambda s: (-length(s), -s.nbytes),
+        lambda s: (-s.nbytes * length(s),),
+        lambda s: (s.first, -s.last),
+        lambda s: (-s.last, s.first),
+        lambda s: (abs(s.first - peak) if away(s) else 0, -length(s), -s.nbytes),
+    )
+
+
+def _place(slots: list[Slot], ranked: Sequence[int]) -> list[int]:
+    """Each slot in turn at the lowest offset that is free from its first to its last kernel."""
+    count = len(slots)
+    first, last = (np.fromiter(x, np.int64, count) for x in _spans(slots, ranked))
+    start, end = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    offsets = [0] * count
+    for n, i in enumerate(ranked):
+        size = slots[i].nbytes
+        if not size:
+            continue
+        meets = (first[:n] <= last[n]) & (last[:n] >= first[n]) & (end[:n] > 0)
+        offsets[i] = _lowest(start[:n][meets], end[:n][meets], size)
+        start[n], end[n] = offsets[i], offsets[i] + size
+    return offsets
+
+
+def _spans(slots: list[Slot], ranked: Sequence[int]) -> tuple[list[int], list[int]]:
+    return [slots[i].first for i in ranked], [slots[i].last for i in ranked]
+
+
+def _lowest(start: np.ndarray, end: np.ndarray, size: int) -> int:
+    """The lowest offset with `size` bytes outside all of [start, end)."""
+    if not start.size:
+        return 0
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], end[order]
+    below = np.maximum.accumulate(end)  # where what lies before ends
+    gaps = np.concatenate([start[:1], start[1:] - below[:-1]])
+    fits = np.flatnonzero(gaps >= size)
+    if not fits.size:
+        return int(below[-1])
+    return int(below[fits[0] - 1]) if fits[0] else 0

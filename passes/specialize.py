@@ -23,9 +23,12 @@ from graphc.passes.context import Context
 def specialize(computation: Computation, ctx: Context) -> Computation:
     """Fix all shapes by those of the feeds; ShapeError where one stays unknown."""
     placeholders: dict[Node, Node] = {}
+    fed = set(computation.inputs)
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if node.op.name == "placeholder":
+            if node not in fed:
+                raise FeedError(f"placeholder {node.name!r} of type {node.types[0]} needs a feed")
             new = _static_placeholder(node, ctx)
             placeholders[new] = node
             return None if new is node else new.outputs
@@ -33,6 +36,10 @@ def specialize(computation: Computation, ctx: Context) -> Computation:
             if not node.types[0].is_static:
                 raise ShapeError(f"variable {node.name!r} has the unknown shape {node.types[0]}")
             return None
+        if "of_type" in node.op.facts:  # known from the input's type, whatever it depends on
+            assert node.op.decompose is not None
+            result = node.op.decompose(clone(node, inputs))
+            return (result,) if isinstance(result, Value) else tuple(result)
         if any(i < len(inputs) for i in node.op.host_inputs):
             return _resolve_host_inputs(node, inputs, placeholders, ctx)
         return None
@@ -84,5 +91,3 @@ def _host_value(
             + (f" ({reader.where})" if reader.where else "")
         ) from None
 
-
-__all__ = ["clone", "specialize"]

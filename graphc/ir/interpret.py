@@ -17,7 +17,7 @@ from graphc.ir.computation import topological_order
 from graphc.ir.dtypes import bool_, float32
 from graphc.ir.graph import Node, Value, detached
 from graphc.ir.ops.reduce import neutral
-from graphc.ir.table import OPS
+from graphc.ir.table import OPS, freeze
 
 assert _ops
 
@@ -62,17 +62,22 @@ def _evaluate_node(node: Node, arrays: Arrays, run: int) -> None:
 
 def _evaluate_decomposed(node: Node, arrays: Arrays, run: int) -> list[np.ndarray]:
     """The decomposition's value, on inputs whose shapes are those of the arrays at hand."""
+    attrs, data = dict(node.attrs), []
+    for i, value in enumerate(node.inputs):
+        if i in node.op.host_inputs:
+            attrs[node.op.host_inputs[i]] = freeze(arrays[value].tolist())
+        else:
+            data.append(value)
     with detached(node):
         inputs = []
-        for value in node.inputs:
-            array = arrays[value]
-            attrs = {"dtype": value.type.dtype, "shape": array.shape}
-            inputs.append(OPS["placeholder"].node(**attrs))
-        temporary = node.op.node(*(n.outputs[0] for n in inputs), **node.attrs)
+        for value in data:
+            declared: Any = {"dtype": value.type.dtype, "shape": arrays[value].shape}
+            inputs.append(OPS["placeholder"].node(**declared))
+        temporary = node.op.node(*(n.outputs[0] for n in inputs), **attrs)
         assert node.op.decompose is not None
         result = node.op.decompose(temporary)
     parts = [result] if isinstance(result, Value) else list(result)
-    given = {n: arrays[v] for n, v in zip(inputs, node.inputs, strict=True)}
+    given = {n: arrays[v] for n, v in zip(inputs, data, strict=True)}
     return evaluate(parts, given, run)
 
 

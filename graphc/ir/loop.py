@@ -226,14 +226,27 @@ class Kernel:
         return math.prod(a.size for a in self.axes)
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The axes' sizes."""
+        return tuple([a.size for a in self.axes])
+
+    @cached_property
+    def loads(self) -> tuple[Access, ...]:
+        """The accesses of all loads and gathers of the body, in order."""
+        found: list[Access] = []
+        for stmt in self.body:
+            for expr in expressions(stmt):
+                _collect_accesses(expr, found)
+        return tuple(found)
+
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Buffers read from outside the kernel, in order of first use."""
-        names: dict[str, None] = dict.fromkeys(n for p in self.parts for n in p.inputs)
+        names: dict[str, None] = dict.fromkeys([n for p in self.parts for n in p.inputs])
         for stmt in self.body:
             if isinstance(stmt, Call):
                 names.update(dict.fromkeys(stmt.inputs))
-            for expr in expressions(stmt):
-                names.update(dict.fromkeys(a.buffer for a in accesses(expr)))
+        names.update(dict.fromkeys([a.buffer for a in self.loads]))
         return tuple(names)
 
     @cached_property
@@ -293,12 +306,18 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Where the temporaries lie in the arena, in bytes from its start."""
+    """Where the temporaries lie in the arena, in bytes from its start.
+
+    `lower_bound` is the most that is alive at one kernel, `peak_kernel`, where the temporaries
+    `peak` are; `naive_bytes` what they would take without sharing.
+    """
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     arena_bytes: int = 0
     lower_bound: int = 0
     naive_bytes: int = 0
+    peak_kernel: str = ""
+    peak: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -306,8 +325,10 @@ class Program:
     """What a back end is given.
 
     `inputs`, `outputs` and `variables` name buffers; an output may be any buffer (the same
-    one twice, or an input): the executable copies where it must. `updates` are the variables
-    that the run changes; the kernels from `commit` on write to variables, no kernel before.
+    one twice, an input, a constant, a variable that is not updated): the executable copies
+    where it must. `updates` are the variables that the run changes; the kernels from `commit`
+    on write to variables and to no output, the kernels before to no variable. So an output
+    always has the value from the start of the run, and is complete before the first change.
     """
 
     buffers: Mapping[str, Buffer]
@@ -335,19 +356,33 @@ def children(expr: Expr) -> tuple[Expr, ...]:
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
-    """The expression and all inside it."""
-    yield expr
-    for child in children(expr):
-        yield from walk(child)
+    """The expression and all inside it, outer parts first, from left to right."""
+    stack = [expr]
+    while stack:
+        e = stack.pop()
+        yield e
+        if isinstance(e, Apply):
+            stack.extend(reversed(e.args))
+        elif isinstance(e, Gather):
+            stack.append(e.index)
 
 
 def accesses(expr: Expr) -> Iterator[Access]:
     """All accesses of the expression."""
-    for e in walk(expr):
-        if isinstance(e, Load):
-            yield from e.pieces
-        elif isinstance(e, Gather):
-            yield e.access
+    found: list[Access] = []
+    _collect_accesses(expr, found)
+    return iter(found)
+
+
+def _collect_accesses(expr: Expr, found: list[Access]) -> None:
+    if isinstance(expr, Load):
+        found.extend(expr.pieces)
+    elif isinstance(expr, Apply):
+        for arg in expr.args:
+            _collect_accesses(arg, found)
+    elif isinstance(expr, Gather):
+        found.append(expr.access)
+        _collect_accesses(expr.index, found)
 
 
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
@@ -377,33 +412,44 @@ def map_expr(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
 
 def map_stmt(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
     """The statement with `change` applied to every part of its expressions."""
-    if isinstance(stmt, Dot):
-        return replace(stmt, a=map_expr(stmt.a, change), b=map_expr(stmt.b, change))
-    return stmt if isinstance(stmt, Call) else replace(stmt, value=map_expr(stmt.value, change))
+    match stmt:
+        case Let(name, value):
+            return Let(name, map_expr(value, change))
+        case Reduce(name, op, value, dtype):
+            return Reduce(name, op, map_expr(value, change), dtype)
+        case Dot(name, a, b, dtype):
+            return Dot(name, map_expr(a, change), map_expr(b, change), dtype)
+        case Store(access, value):
+            return Store(access, map_expr(value, change))
+    return stmt
 
 
-def map_accesses(stmt: Stmt, change: Callable[[Access], Access], index: Callable[[Linear], Linear]) -> Stmt:
+def map_accesses(
+    stmt: Stmt, change: Callable[[Access], Access], index: Callable[[Linear], Linear]
+) -> Stmt:
     """The statement with every access and every bare index changed, its store's too."""
 
     def change_expr(expr: Expr) -> Expr:
         if isinstance(expr, Load):
-            return replace(expr, pieces=tuple([change(p) for p in expr.pieces]))
+            return Load(tuple([change(p) for p in expr.pieces]), expr.dtype, expr.fill)
         if isinstance(expr, Gather):
             return replace(expr, access=change(expr.access))
-        return replace(expr, value=index(expr.value)) if isinstance(expr, Index) else expr
+        return Index(index(expr.value), expr.dtype) if isinstance(expr, Index) else expr
 
     stmt = map_stmt(stmt, change_expr)
-    return replace(stmt, access=change(stmt.access)) if isinstance(stmt, Store) else stmt
+    return Store(change(stmt.access), stmt.value) if isinstance(stmt, Store) else stmt
 
 
-def remap_axes(body: Sequence[Stmt], matrix: Sequence[Sequence[tuple[int, int]]], rank: int) -> tuple[Stmt, ...]:
+def remap_axes(
+    body: Sequence[Stmt], matrix: Sequence[Sequence[tuple[int, int]]], rank: int
+) -> tuple[Stmt, ...]:
     """The body over new axes: old axis i is the sum of factor * new axis over matrix[i]."""
+    terms = [(i, axis, factor) for i, part in enumerate(matrix) for axis, factor in part]
 
     def strides(old: tuple[int, ...]) -> tuple[int, ...]:
         new = [0] * rank
-        for stride, terms in zip(old, matrix, strict=True):
-            for axis, factor in terms:
-                new[axis] += stride * factor
+        for i, axis, factor in terms:
+            new[axis] += old[i] * factor
         return tuple(new)
 
     def linear(value: Linear) -> Linear:

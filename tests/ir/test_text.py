@@ -66,9 +66,7 @@ def test_names_lines_and_origins_survive() -> None:
     original = computation.outputs[0].node
     assert (node.name, node.where, node.origin) == ("a/b.c-d", original.where, ("a/b.c-d",))
     assert node.where is not None and node.where.file == __file__
-    origin = type(node)(
-        node.op, node.inputs, node.attrs, node.types, "z", node.where, ("p/q", "r")
-    )
+    origin = type(node)(node.op, node.inputs, node.attrs, node.types, "z", node.where, ("p/q", "r"))
     again = round_trip(Computation((), origin.outputs)).outputs[0].node
     assert again.origin == ("p/q", "r") and again.name == "z"
 

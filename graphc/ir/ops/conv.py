@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.dtypes import float32
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Node, Value
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops.contract import contract
 from graphc.ir.ops.pointwise import check_category, check_same_dtype
 from graphc.ir.table import Attrs, Kind, Op, Sample, Types, register
-from graphc.ir.types import UNKNOWN, Dim, TensorType
+from graphc.ir.types import UNKNOWN, Dim, TensorType, merge_shapes
 
 Pair = tuple[int, int]
 
@@ -72,33 +73,40 @@ def padding_of(
     return (low[0], low[1]), (high[0], high[1])
 
 
-def check_window(attrs: Attrs, window: Sequence[Dim]) -> None:
-    """AttributeValueError unless strides, dilations and padding are what they can be."""
-    padding = attrs["padding"]
-    explicit = isinstance(padding, tuple) and len(padding) == 2 and all(
-        isinstance(p, tuple) and len(p) == 2 and min(p) >= 0 for p in padding
+def _is_pair(value: Any, least: int) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(v, str) or (isinstance(v, int) and v >= least) for v in value)
     )
-    if padding not in ("SAME", "VALID") and not explicit:
+
+
+def check_window(attrs: Attrs, window: Any) -> None:
+    """AttributeValueError unless window, strides, dilations and padding are what they can be."""
+    padding = attrs["padding"]
+    explicit = isinstance(padding, tuple) and len(padding) == 2
+    if padding not in ("SAME", "VALID") and not (
+        explicit and all(_is_pair(p, 0) for p in padding)
+    ):
         raise AttributeValueError(
             f"padding is 'SAME', 'VALID' or ((top, bottom), (left, right)), got {padding!r}"
         )
     for name in ("strides", "dilations"):
-        pair = attrs.get(name, (1, 1))
-        if len(pair) != 2 or any(not isinstance(v, int) or v < 1 for v in pair):
-            raise AttributeValueError(f"{name} are two positive numbers, got {pair}")
-    if any(isinstance(k, int) and k < 1 for k in window):
-        raise AttributeValueError(f"a window has positive sizes, got {tuple(window)}")
+        if not _is_pair(attrs.get(name, (1, 1)), 1):
+            raise AttributeValueError(f"{name} are two positive numbers, got {attrs[name]!r}")
+    if not _is_pair(window, 1):
+        raise AttributeValueError(f"a window has two positive sizes, got {window!r}")
 
 
 def output_size(size: Dim, window: Dim, attrs: Attrs, which: int) -> Dim:
     """The number of windows along a spatial dim; ShapeError when the window does not fit."""
-    stride = attrs["strides"][which]
+    stride: int = attrs["strides"][which]
     if isinstance(size, str) or isinstance(window, str):
         return size if attrs["padding"] == "SAME" and stride == 1 else UNKNOWN
     if attrs["padding"] == "SAME":
         return -(-size // stride)
-    extra = sum(attrs["padding"][which]) if isinstance(attrs["padding"], tuple) else 0
-    dilation = attrs.get("dilations", (1, 1))[which]
+    extra: int = sum(attrs["padding"][which]) if isinstance(attrs["padding"], tuple) else 0
+    dilation: int = attrs.get("dilations", (1, 1))[which]
     reach = (window - 1) * dilation + 1
     if size + extra < reach:
         raise ShapeError(f"a window of {reach} does not fit a padded size of {size + extra}")
@@ -182,9 +190,11 @@ def _conv_type(types: Types, attrs: Attrs) -> TensorType:
 
 def _check_channels(x: TensorType, w: TensorType, channels: Dim, groups: int) -> None:
     assert w.shape is not None
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise AttributeValueError(f"groups is a positive number, got {groups!r}")
     inputs, outputs = w.shape[2:]
-    numbers = all(isinstance(n, int) for n in (channels, inputs, outputs))
-    if numbers and (channels != inputs * groups or int(outputs) % groups):  # type: ignore[operator]
+    wrong = isinstance(channels, int) and isinstance(inputs, int) and channels != inputs * groups
+    if wrong or (isinstance(outputs, int) and outputs % groups):
         raise ShapeError(
             f"a filter {w} in {groups} groups takes images of {inputs} x {groups} channels and "
             f"has outputs divisible by {groups}; got an image {x} with {channels} channels"
@@ -239,12 +249,11 @@ def _conv_input_grad(node: Node) -> Value:
     shape = tuple(outputs if axis == c else d for axis, d in enumerate(image))
     spread = spread_windows(g, window, shape, data_format)
     left, right, out = _labels(data_format, groups)
-    given = left.replace("c", "" if groups > 1 else "o")
     if groups > 1:
         spread = _split_channels(spread, c, groups)
         w = _split_filter(w, groups)
-        given = left.replace("c", "o")
-    target = out.replace("o", "c")
+    # the sum runs over the outputs, and the channels come out
+    given, target = left.replace("c", "o"), out.replace("o", "c")
     result = contract(spread, w, spec=f"{given},{right}->{target}")
     return mv.reshape_to(result, image)
 
@@ -261,6 +270,23 @@ def _conv_filter_grad(node: Node) -> Value:
         g = _split_channels(g, channel_axis(data_format), groups)
     result = contract(view, g, spec=f"{left},{out}->{right}")
     return mv.reshape_to(result, like.type.static_shape)
+
+
+def _input_grad_type(types: Types, attrs: Attrs) -> TensorType:
+    w, g, x = types
+    _check_gradient(g, _conv_type((x, w), attrs))
+    return x
+
+
+def _filter_grad_type(types: Types, attrs: Attrs) -> TensorType:
+    x, g, w = types
+    _check_gradient(g, _conv_type((x, w), attrs))
+    return w
+
+
+def _check_gradient(g: TensorType, result: TensorType) -> None:
+    check_same_dtype((g, result))
+    merge_shapes(g.shape, result.shape, "the gradient needs the shape of the convolution's result")
 
 
 def _conv_grad(node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -304,14 +330,8 @@ def _forward_sample(rng: np.random.Generator, x: Any, w: Any, attrs: Any) -> Sam
 
 
 def _result_shape(x: Any, w: Any, attrs: Any) -> tuple[int, ...]:
-    types = tuple(TensorType(_float32(), a.shape) for a in (x, w))
+    types = tuple(TensorType(float32, a.shape) for a in (x, w))
     return _conv_type(types, {**_ATTRS, **attrs}).static_shape
-
-
-def _float32() -> Any:
-    from graphc.ir.dtypes import float32
-
-    return float32
 
 
 def _input_sample(rng: np.random.Generator, x: Any, w: Any, attrs: Any) -> Sample:
@@ -340,13 +360,30 @@ conv2d: Op = _register(
     "Cross-correlation of an image [n, h, w, c] with a filter [i, j, c / groups, o].",
 )  # fmt: skip
 conv2d_input_grad: Op = _register(
-    "conv2d_input_grad", lambda types, _: types[2].with_dtype(types[1].dtype),
-    _conv_input_grad, _input_grad_grad, _samples(_input_sample),
+    "conv2d_input_grad", _input_grad_type, _conv_input_grad, _input_grad_grad,
+    _samples(_input_sample),
     "The gradient of conv2d for its image: (filter, gradient, image for its shape).",
 )  # fmt: skip
 conv2d_filter_grad: Op = _register(
-    "conv2d_filter_grad", lambda types, _: types[2].with_dtype(types[1].dtype),
-    _conv_filter_grad, _filter_grad_grad, _samples(_filter_sample),
+    "conv2d_filter_grad", _filter_grad_type, _conv_filter_grad, _filter_grad_grad,
+    _samples(_filter_sample),
     "The gradient of conv2d for its filter: (image, gradient, filter for its shape).",
 )  # fmt: skip
 
+
+def depthwise_conv2d(
+    x: Value, w: Value, *, strides: Pair = (1, 1), padding: Any = "VALID",
+    dilations: Pair = (1, 1), data_format: str = "NHWC", name: str | None = None,
+) -> Value:  # fmt: skip
+    """Each channel with its own filters: a conv2d with as many groups as channels.
+
+    w: [i, j, channels, multiplier], all known; output channel c * multiplier + m is input
+    channel c with the filter w[:, :, c, m].
+    """
+    if not w.type.is_static or len(w.type.static_shape) != 4:
+        raise ShapeError(f"depthwise_conv2d needs a filter of rank 4 and known sizes, got {w.type}")
+    i, j, channels, multiplier = w.type.static_shape
+    return conv2d(
+        x, mv.reshape_to(w, (i, j, 1, channels * multiplier)), strides=strides, padding=padding,
+        dilations=dilations, data_format=data_format, groups=channels, name=name,
+    )  # fmt: skip

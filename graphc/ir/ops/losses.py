@@ -107,7 +107,9 @@ def _class_targets(labels: Value, logits: Value) -> Value:
 
 def _sparse_samples() -> Iterable[Sample]:
     rng = np.random.default_rng(37)
-    for shape, dtype in (((3, 5), "int32"), ((2, 3, 4), "int64"), ((6,), "int32"), ((0, 3), "int64")):
+    for shape, dtype in (
+        ((3, 5), "int32"), ((2, 3, 4), "int64"), ((6,), "int32"), ((0, 3), "int64"),
+    ):  # fmt: skip
         labels = np.asarray(rng.integers(0, shape[-1], shape[:-1]), dtype)
         yield Sample((labels, rng.standard_normal(shape).astype(np.float32)))
     outside = np.array([-1, 0, 3, 2], np.int32)
@@ -209,7 +211,7 @@ def _far_pairs(arity: int) -> Iterable[Sample]:
     for shape in ((3, 5), (), (0, 3)):
         labels = np.asarray(rng.uniform(0, 1, shape), np.float32)
         logits = np.asarray(rng.uniform(-3, 3, shape), np.float32)
-        yield Sample((labels, logits, np.float32(2.5))[:arity])
+        yield Sample((labels, logits, np.asarray(2.5, np.float32))[:arity])
     far = np.array([-1e4, -90, 90, 1e4, np.nan, np.inf], np.float32)
     half = np.full(6, 0.5, np.float32)
     yield Sample((half, far, half)[:arity], differentiable=(), name="far")

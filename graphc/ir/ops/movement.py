@@ -427,6 +427,7 @@ shape_of = register(
         attrs={"dtype": int32},
         grad=NoGradient("a shape is constant", zero=True),
         decompose=_shape_of,
+        facts=frozenset({"of_type"}),
         samples=lambda: [Sample((_array(3, 2),))],
         doc="The shape of the input, as a vector of integers.",
     )

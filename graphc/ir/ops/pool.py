@@ -28,7 +28,7 @@ from graphc.ir.ops.conv import (
     window_of,
     windows,
 )
-from graphc.ir.table import REQUIRED, Attrs, Kind, NoGradient, Op, Sample, Types, register
+from graphc.ir.table import REQUIRED, Attrs, Kind, Op, Sample, Types, register
 from graphc.ir.types import UNKNOWN, TensorType
 
 _ATTRS: Attrs = {
@@ -96,9 +96,12 @@ def _max_pool(node: Node) -> Value:
 
 
 def _offsets(view: _View, shape: Sequence[int]) -> Value:
-    """The row-major position inside its window."""
+    """The row-major position inside its window, so that it broadcasts to `shape`."""
+    size = shape[view.inside[0]], shape[view.inside[1]]
+    if view.inside == (4, 5):  # the last dims: one range over both, which needs no arithmetic
+        return mv.reshape(source.iota(shape=(size[0] * size[1],), dtype=int32), shape=size)
     i, j = (source.iota(shape=tuple(shape), axis=axis, dtype=int32) for axis in view.inside)
-    return i * shape[view.inside[1]] + j
+    return i * size[1] + j
 
 
 def _first(view: _View, y: Value, window: Sequence[int]) -> Value:
@@ -129,6 +132,15 @@ def _max_pool_grad(node: Node) -> Value:
     return red.reduce_sum(pw.where(own, spread, zero), axis=(4, 5))
 
 
+def _max_pool_pick(node: Node) -> Value:
+    x, y, h = node.inputs
+    view = _view(x, node.attrs, float("-inf"))
+    first = _first(view, y, node.attrs["window"])
+    own = pw.equal(first, _offsets(view, view.value.type.static_shape))
+    given = _view(h, node.attrs, 0).value
+    return red.reduce_sum(pw.where(own, given, convert(0, like=h.dtype)), axis=view.inside)
+
+
 def _counts(x: Value, attrs: Attrs) -> Value:
     """One over the number of pixels in each window, padding not counted."""
     window = _window(x, attrs)
@@ -139,7 +151,7 @@ def _counts(x: Value, attrs: Attrs) -> Value:
         starts = np.arange(mv.window_count(total, window.size[i], window.stride[i], 1))
         first = starts * window.stride[i] - window.low[i]
         last = np.minimum(first + window.size[i], size)
-        along.append(last - np.maximum(first, 0))
+        along.append(np.maximum(last - np.maximum(first, 0), 1))
     weights = 1.0 / np.outer(*along)
     if attrs["data_format"] == "NHWC":
         weights = weights[..., None]
@@ -172,7 +184,9 @@ _CASES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
 )
 
 
-def _samples(with_output: bool = False, with_gradient: bool = False) -> Any:
+def _samples(
+    with_output: bool = False, with_gradient: bool = False, image: bool = False
+) -> Any:
     def samples() -> Iterable[Sample]:
         rng = np.random.default_rng(29)
         for shape, attrs in _CASES:
@@ -184,8 +198,10 @@ def _samples(with_output: bool = False, with_gradient: bool = False) -> Any:
                 inputs.append(y)
             if with_gradient:
                 inputs.append(rng.standard_normal(y.shape).astype(np.float32))
+            if image:
+                inputs.append(rng.standard_normal(shape).astype(np.float32))
             last = len(inputs) - 1
-            yield Sample(tuple(inputs), attrs, (last,) if with_gradient else None)
+            yield Sample(tuple(inputs), attrs, (last,) if last else None)
 
     return samples
 
@@ -209,9 +225,21 @@ max_pool: Op = register(
 max_pool_grad: Op = register(
     Op(
         "max_pool_grad", Kind.COMPOSITE, lambda types, _: types[0], attrs=_ATTRS,
-        grad=NoGradient("the second derivative of a maximum is not offered"),
+        grad=lambda node, grads: [
+            None, None, max_pool_pick(*node.inputs[:2], grads[0], **node.attrs)
+        ],
         decompose=_max_pool_grad, samples=_samples(True, True),
         doc="The gradient of max_pool: (image, pooled, gradient) to the first maximum.",
+    )
+)  # fmt: skip
+max_pool_pick: Op = register(
+    Op(
+        "max_pool_pick", Kind.COMPOSITE, lambda types, _: types[1], attrs=_ATTRS,
+        grad=lambda node, grads: [
+            None, None, max_pool_grad(*node.inputs[:2], grads[0], **node.attrs)
+        ],
+        decompose=_max_pool_pick, samples=_samples(True, image=True),
+        doc="What the third input, an image, has at each window's first maximum of the first.",
     )
 )  # fmt: skip
 avg_pool: Op = register(

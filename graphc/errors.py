@@ -1,0 +1,29 @@
+"""Every error that a user's mistake can raise, one class per mistake; see graphc.ir.errors."""
+
+from graphc.ir.errors import (
+    AttributeValueError,
+    CheckpointError,
+    DeviceError,
+    DTypeError,
+    FeedError,
+    FetchError,
+    GradientError,
+    GraphcError,
+    GraphError,
+    NameNotFoundError,
+    NumericsError,
+    ParseError,
+    SessionError,
+    SettingError,
+    ShapeError,
+    UninitializedError,
+    UnsupportedOp,
+    VerificationError,
+)
+
+__all__ = [
+    "AttributeValueError", "CheckpointError", "DTypeError", "DeviceError", "FeedError",
+    "FetchError", "GradientError", "GraphError", "GraphcError", "NameNotFoundError",
+    "NumericsError", "ParseError", "SessionError", "SettingError", "ShapeError",
+    "UninitializedError", "UnsupportedOp", "VerificationError",
+]  # fmt: skip
