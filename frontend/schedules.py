@@ -37,7 +37,8 @@ def create_global_step(graph: Graph | None = None) -> Variable:
 
 def get_or_create_global_step(graph: Graph | None = None) -> Variable:
     """The graph's global step."""
-    return get_global_step(graph) or create_global_step(graph)
+    known = get_global_step(graph)
+    return create_global_step(graph) if known is None else known
 
 
 def global_step(sess: Any, global_step_tensor: Any) -> int:

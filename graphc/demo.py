@@ -22,7 +22,7 @@ import numpy as np
 import graphc as gc
 from graphc.datasets import Dataset, DatasetUnavailable, load_digits
 
-BATCH = 64
+BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Network:
 
     name: str
     logits: Callable[[Any, Any], Any]  # of images and the share that dropout keeps
-    optimizer: Callable[[], Any]
+    optimizer: Callable[[Any], Any]  # of the global step
     epochs: int
     accuracy: float
 
@@ -88,20 +88,26 @@ def lenet(images: Any, keep: Any) -> Any:
     Before both dense layers dropout keeps each element with the probability `keep`.
     """
     x = gc.reshape(images, [-1, 8, 8, 1])
-    x = convolution(x, 32, 5, "conv1")
-    x = convolution(x, 64, 5, "conv2")
+    x = convolution(x, 32, 3, "conv1")
+    x = convolution(x, 64, 3, "conv2")
     x = gc.nn.dropout(gc.reshape(x, [-1, 2 * 2 * 64]), keep)
     x = gc.nn.dropout(gc.nn.relu(dense(x, 256, "hidden")), keep)
     return dense(x, 10, "output")
 
 
+def decaying_momentum(step: Any) -> Any:
+    """Momentum 0.9 with a learning rate of 0.05 that falls by 7 % in 44 steps: an epoch."""
+    rate = gc.train.exponential_decay(0.05, step, 44, 0.93)
+    return gc.train.MomentumOptimizer(rate, 0.9)
+
+
 NETWORKS = (
     Network(
         "softmax regression", softmax_regression,
-        lambda: gc.train.GradientDescentOptimizer(0.5), 30, 0.93,
+        lambda step: gc.train.GradientDescentOptimizer(0.5), 20, 0.93,
     ),
-    Network("perceptron", perceptron, lambda: gc.train.AdamOptimizer(1e-3), 30, 0.96),
-    Network("lenet", lenet, lambda: gc.train.MomentumOptimizer(0.05, 0.9), 40, 0.98),
+    Network("perceptron", perceptron, lambda step: gc.train.AdamOptimizer(1e-3), 20, 0.96),
+    Network("lenet", lenet, decaying_momentum, 30, 0.98),
 )  # fmt: skip
 
 
@@ -113,7 +119,8 @@ def build(network: Network) -> Built:
     logits = network.logits(images, keep)
     losses = gc.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     loss = gc.reduce_mean(losses, name="loss")
-    step = network.optimizer().minimize(loss)
+    count = gc.train.get_or_create_global_step()
+    step = network.optimizer(count).minimize(loss, global_step=count)
     correct = gc.equal(gc.argmax(logits, 1), labels)
     accuracy = gc.reduce_mean(gc.cast(correct, gc.float32), name="accuracy")
     return Built(images, labels, keep, loss, step, accuracy)

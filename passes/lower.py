@@ -52,18 +52,15 @@ def squeeze_strides(strides: Sequence[int], shape: Sequence[int]) -> tuple[int, 
 
 def map_load(load: Load, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Load:
     """The load with every stride tuple (accesses' and guards') changed."""
-    pieces = tuple(
-        replace(
-            p,
-            strides=change(p.strides),
-            guards=tuple(
-                replace(g, value=Linear(change(g.value.strides), g.value.offset))
-                for g in p.guards
-            ),
-        )
-        for p in load.pieces
-    )
-    return replace(load, pieces=pieces)
+
+    def guard(g: loop.Guard) -> loop.Guard:
+        return loop.Guard(Linear(change(g.value.strides), g.value.offset), g.size, g.step)
+
+    def access(p: Access) -> Access:
+        guards = tuple([guard(g) for g in p.guards])
+        return Access(p.buffer, change(p.strides), p.offset, guards, p.divisor)
+
+    return Load(tuple([access(p) for p in load.pieces]), load.dtype, load.fill)
 
 
 class _Lowering:
@@ -112,7 +109,9 @@ class _Lowering:
 
     def load(self, view: View, shape: Sequence[int]) -> Expr:
         """The view as an expression over the axes of `shape` (dims of 1 have none)."""
-        load = map_load(view.load, lambda s: squeeze_strides(s, shape))
+        load = view.load
+        if 1 in shape:
+            load = map_load(load, lambda s: squeeze_strides(s, shape))
         return self.resolve(load)
 
     def resolve(self, load: Load) -> Expr:

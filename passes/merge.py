@@ -11,29 +11,19 @@ else reads is never stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from graphc.ir import loop
-from graphc.ir.loop import PARALLEL, REDUCE, Access, Axis, Buffer, Kernel, Load, Ref, Stmt
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why two kernels stay apart; `numbers` are the values that decided."""
-
-    reason: str
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How large a kernel may grow."""
-
-    buffers: int = 24
-    statements: int = 96
-    prologue_ops: int = 4
-    broadcast_ops: int = 8
+from graphc.ir.loop import PARALLEL, REDUCE, Access, Axis, Buffer, Kernel, Load, Stmt
+from graphc.passes.inline import (
+    Limits,
+    Refusal,
+    check_size,
+    inline_operand,
+    inline_producer,
+    joined,
+    op_count,
+)
 
 
 def merge(
@@ -57,11 +47,13 @@ def merge(
     if a.form == "dot" and b.form == "row":
         return Refusal("REDUCE_AFTER_DOT")
     if b.form == "dot":
-        return _prologue(a, b, buffers, set(keep), limits)
+        return inline_operand(a, b, buffers, set(keep), limits)
     pair = _align(a, b, link)
-    if isinstance(pair, Refusal):
-        return pair
-    return _join(*pair, buffers, set(keep), limits)
+    merged = pair if isinstance(pair, Refusal) else _join(*pair, buffers, set(keep), limits)
+    if isinstance(merged, Refusal) and merged.reason == "SPACE":
+        inlined = inline_producer(a, b, buffers, set(keep), limits)
+        return merged if isinstance(inlined, Refusal) else inlined
+    return merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +70,11 @@ def _link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> _Link | Refusa
     for access in loads:
         if access.buffer in stored and not access.is_plain:
             return Refusal("NON_AFFINE", {"buffer": access.buffer})
-    met = [(buffers[x.buffer].nbytes, x.buffer, stored[x.buffer], x) for x in loads if x.buffer in stored]
+    met = [
+        (buffers[x.buffer].nbytes, x.buffer, stored[x.buffer], x)
+        for x in loads
+        if x.buffer in stored
+    ]
     if not met:
         first = {x.buffer: x for x in a.loads if x.is_plain}
         met = [
@@ -212,7 +208,7 @@ def _join(
     kinds = _kinds(a, b)
     if isinstance(kinds, Refusal):
         return kinds
-    refusal = _check_new_axes(a, keep, new_count, limits)
+    refusal = _check_new_axes(a, b, keep, new_count, limits)
     if refusal:
         return refusal
     stored = {s.access.buffer: s for s in a.body if isinstance(s, loop.Store)}
@@ -224,8 +220,8 @@ def _join(
         return refusal
     body = _substituted(a, b, stored, keep, buffers)
     axes = tuple(replace(x, kind=k) for x, k in zip(a.axes, kinds, strict=True))
-    merged = _named(a, b, axes, body)
-    return _check_size(merged, limits) or _check_stores(merged) or merged
+    merged = joined(a, b, axes, body)
+    return check_size(merged, limits) or _check_stores(merged) or merged
 
 
 def _kinds(a: Kernel, b: Kernel) -> list[str] | Refusal:
@@ -245,19 +241,22 @@ def _all_accesses(stmt: Stmt) -> list[Access]:
     return [*result, stmt.access] if isinstance(stmt, loop.Store) else result
 
 
-def _check_new_axes(a: Kernel, keep: set[str], count: int, limits: Limits) -> Refusal | None:
-    """Along axes that only the consumer has, the producer would be computed again and again."""
-    if not count:
+def _check_new_axes(
+    a: Kernel, b: Kernel, keep: set[str], count: int, limits: Limits
+) -> Refusal | None:
+    """Along axes that only the consumer has, the producer would be computed again and again.
+
+    Not so along axes that the consumer reduces: in a row kernel, a value that does not depend
+    on them is computed once a row.
+    """
+    new = range(len(a.axes) - count, len(a.axes))
+    again = [i for i in new if b.axes[i].kind == PARALLEL]
+    if not count or (not again and a.form == "flat"):
         return None
-    cost = _op_count(a)
+    cost = op_count(a)
     if a.form != "flat" or keep & set(a.outputs) or cost > limits.broadcast_ops:
         return Refusal("RECOMPUTE", {"ops": cost, "form": a.form, "axes": count})
     return None
-
-
-def _op_count(kernel: Kernel) -> int:
-    parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
-    return sum(isinstance(e, loop.Apply) and e.op != "cast" for e in parts)
 
 
 def _check_hazards(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> Refusal | None:
@@ -296,19 +295,6 @@ def _substituted(
     return (*first, *(loop.map_stmt(s, change) for s in b.body))
 
 
-def _named(a: Kernel, b: Kernel, axes: tuple[Axis, ...], body: tuple[Stmt, ...]) -> Kernel:
-    covers = tuple(dict.fromkeys((*a.covers, *b.covers)))
-    where = tuple(dict.fromkeys((*a.where, *b.where)))
-    return Kernel(b.name, axes, body, covers, where)
-
-
-def _check_size(kernel: Kernel, limits: Limits) -> Refusal | None:
-    count = len(set(kernel.inputs) | set(kernel.outputs))
-    if count > limits.buffers or len(kernel.body) > limits.statements:
-        return Refusal("TOO_BIG", {"buffers": count, "statements": len(kernel.body)})
-    return None
-
-
 def _check_stores(kernel: Kernel) -> Refusal | None:
     """Every store must name every parallel axis, or the same element is stored many times."""
     for stmt in kernel.body:
@@ -317,60 +303,3 @@ def _check_stores(kernel: Kernel) -> Refusal | None:
             if missing:
                 return Refusal("SPACE", {"buffer": stmt.access.buffer, "why": "it has fewer axes"})
     return None
-
-
-# -- a producer inside a dot's operand
-
-
-def _prologue(
-    a: Kernel, b: Kernel, buffers: Mapping[str, Buffer], keep: set[str], limits: Limits
-) -> Kernel | Refusal:
-    dot = next(s for s in b.body if isinstance(s, loop.Dot))
-    outputs = a.outputs
-    cost = _op_count(a)
-    if a.form != "flat" or len(outputs) != 1 or outputs[0] in keep:
-        return Refusal("PROLOGUE", {"form": a.form, "outputs": len(outputs)})
-    reads = sum(buffers[n].size > 1 for n in a.inputs)
-    if cost > limits.prologue_ops or reads > 1 or buffers[outputs[0]].role != loop.TEMPORARY:
-        return Refusal("PROLOGUE", {"ops": cost, "reads": reads})
-    both = [x for e in (dot.a, dot.b) for x in loop.accesses(e) if x.buffer == outputs[0]]
-    if len(both) != 1 or outputs[0] in {x.buffer for x in _loads_after(b, dot)}:
-        return Refusal("PROLOGUE", {"why": "it is read twice"})
-    store = next(s for s in a.body if isinstance(s, loop.Store))
-    pair = _align(a, b, _Link(outputs[0], store.access, both[0]))
-    if isinstance(pair, Refusal):
-        return pair
-    first, second, _ = pair
-    return _inline_operand(first, second, limits)
-
-
-def _loads_after(kernel: Kernel, dot: loop.Dot) -> list[Access]:
-    return [
-        x for s in kernel.body if s is not dot for e in loop.expressions(s) for x in loop.accesses(e)
-    ]
-
-
-def _inline_operand(a: Kernel, b: Kernel, limits: Limits) -> Kernel | Refusal:
-    values: dict[str, loop.Expr] = {}
-
-    def expand(expr: loop.Expr) -> loop.Expr:
-        return values[expr.name] if isinstance(expr, Ref) and expr.name in values else expr
-
-    result: loop.Expr | None = None
-    target = ""
-    for stmt in a.body:
-        if isinstance(stmt, loop.Let):
-            values[stmt.name] = loop.map_expr(stmt.value, expand)
-        elif isinstance(stmt, loop.Store):
-            result, target = loop.map_expr(stmt.value, expand), stmt.access.buffer
-    assert result is not None
-    final = result
-
-    def change(expr: loop.Expr) -> loop.Expr:
-        if isinstance(expr, Load) and expr.pieces[0].buffer == target:
-            return final
-        return expr
-
-    body = tuple(loop.map_stmt(s, change) for s in b.body)
-    merged = _named(a, b, b.axes, body)
-    return _check_size(merged, limits) or merged

@@ -22,6 +22,7 @@ from graphc.passes.rules import (
     scalar_constant,
     shaped,
     single_source,
+    splat,
 )
 
 _MAY_STAND_STILL: Final = (
@@ -192,6 +193,12 @@ def _sums(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
     return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
+def pad_of_nothing(node: Node) -> Outcome:
+    """pad(x) -> broadcast(fill), where x has no elements."""
+    empty = node.inputs[0].type.size == 0
+    return splat(node.attrs["fill"], node.types[0]) if empty else None
+
+
 def concat_of_parts(node: Node) -> Outcome:
     """concat(x) -> x; empty parts go; concat(concat(x, y), z) -> concat(x, y, z)."""
     axis = normalize_axis(node.attrs["axis"], len(node.types[0].static_shape))
@@ -255,6 +262,7 @@ RULES: Final = (
     Rule(slice_of_concat, named("slice")),
     Rule(slice_of_pad, named("slice")),
     Rule(pad_of_pad, named("pad")),
+    Rule(pad_of_nothing, named("pad")),
     Rule(concat_of_parts, named("concat")),
     Rule(concat_of_slices, named("concat")),
     Rule(pointwise_of_broadcasts, of_kind(Kind.POINTWISE)),

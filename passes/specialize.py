@@ -90,4 +90,3 @@ def _host_value(
             f"that depends on {error.node.op.name} {error.node.name!r}"
             + (f" ({reader.where})" if reader.where else "")
         ) from None
-

@@ -39,7 +39,7 @@ def _torch_lenet(p: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     x = x.reshape(-1, 1, 8, 8)
     for name in ("conv1", "conv2"):
         kernel = p[f"{name}/kernel"].permute(3, 2, 0, 1)
-        x = torch.relu(functional.conv2d(x, kernel, p[f"{name}/bias"], padding=2))
+        x = torch.relu(functional.conv2d(x, kernel, p[f"{name}/bias"], padding=1))
         x = functional.max_pool2d(x, 2)
     x = x.permute(0, 2, 3, 1).reshape(len(x), -1)  # channels last, as in the graph
     x = torch.relu(x @ p["hidden/kernel"] + p["hidden/bias"])
@@ -81,7 +81,9 @@ def _torch_losses(name: str, values: dict[str, np.ndarray], batches: list[Any]) 
     parameters = {k: torch.tensor(v, requires_grad=True) for k, v in values.items()}
     optimizer = make_optimizer(list(parameters.values()))
     losses = []
-    for images, labels in batches:
+    for number, (images, labels) in enumerate(batches):
+        if name == "lenet":
+            optimizer.param_groups[0]["lr"] = 0.05 * 0.93 ** (number / 44)
         optimizer.zero_grad()
         logits = forward(parameters, torch.tensor(images))
         loss = functional.cross_entropy(logits, torch.tensor(labels))

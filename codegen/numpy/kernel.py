@@ -682,6 +682,9 @@ class KernelEmitter:
         stored = rest[0].value == loop.Ref(stmt.name, stmt.dtype)
         if not stored or self.program.buffers[access.buffer].dtype is not stmt.dtype:
             return None
+        product = {*batch, *m, *n, *self.kernel.reduced}
+        if any(d > 1 and i not in product for i, d in enumerate(self.sizes)):
+            return None  # neither operand knows this axis: the product is spread along it
         strides = [self.merged_stride(access, axes) for axes in (m, n)]
         if None in strides or any(self.overlap(access.buffer, x) for x in self.kernel.inputs):
             return None

@@ -164,6 +164,8 @@ class _KernelRun:
         result = np.full((1,) * len(self.sizes), fill, dtype.numpy)
         for piece in reversed(pieces):
             flat, holds = self.buffers[piece.buffer], self.holds(piece)
+            if not flat.size:
+                continue  # its guards never hold
             index = self.at(piece)
             bounded = np.where(holds, index, 0)
             assert bounded.size == 0 or (bounded.min() >= 0 and bounded.max() < flat.size), piece

@@ -398,6 +398,8 @@ def _inside_at_points(access: Access, sizes: Sequence[int], size: int) -> bool:
 def _some_points(sizes: Sequence[int]) -> np.ndarray:
     """All points of the space, or as many as are tried, drawn from a fixed seed."""
     total = math.prod(sizes)
+    if not sizes:
+        return np.zeros((0, 1), np.int64)
     if total <= _MOST_POINTS:
         flat = np.arange(total)
     else:
@@ -449,7 +451,8 @@ def verify_plan(program: Program, after: str = "") -> None:
     lives: dict[str, tuple[int, int]] = {}
     for i, kernel in enumerate(program.kernels):
         for name in (*kernel.inputs, *kernel.outputs):
-            if program.buffers[name].role == loop.TEMPORARY:
+            buffer = program.buffers[name]
+            if buffer.role == loop.TEMPORARY and buffer.nbytes:
                 lives[name] = (lives.get(name, (i, i))[0], i)
     for name in lives:
         offset = plan.offsets.get(name)

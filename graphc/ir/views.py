@@ -46,7 +46,8 @@ class Map:
 
 def buffer_view(name: str, shape: Sequence[int], dtype: DType) -> View:
     """A dense row-major buffer as a view of itself."""
-    strides = tuple(0 if d == 1 else s for d, s in zip(shape, row_major_strides(shape), strict=True))
+    pairs = zip(shape, row_major_strides(shape), strict=True)
+    strides = tuple([0 if d == 1 else s for d, s in pairs])
     return View(tuple(shape), Load((Access(name, strides),), dtype))
 
 
@@ -88,15 +89,15 @@ def _compose_access(access: Access, map_: Map) -> Access | None:
         Linear(tuple(s * (divisor // step) for s in d.strides), d.offset * (divisor // step))
         for d, step in zip(map_.dims, steps, strict=True)
     ]
-    main = _apply_linear(Linear(access.strides, access.offset * divisor), scaled)
+    main = apply_linear(Linear(access.strides, access.offset * divisor), scaled)
     guards = list(map_.guards)
     for guard in access.guards:
-        value = _apply_linear(Linear(guard.value.strides, guard.value.offset * divisor), scaled)
+        value = apply_linear(Linear(guard.value.strides, guard.value.offset * divisor), scaled)
         guards.append(Guard(value, guard.size, guard.step * divisor))
     return Access(access.buffer, main.strides, main.offset, tuple(guards), access.divisor * divisor)
 
 
-def _apply_linear(outer: Linear, inner: Sequence[Linear]) -> Linear:
+def apply_linear(outer: Linear, inner: Sequence[Linear]) -> Linear:
     """outer(inner(output position))."""
     rank = len(inner[0].strides) if inner else 0
     strides, offset = [0] * rank, outer.offset

@@ -273,6 +273,20 @@ def test_an_empty_space_reads_nothing() -> None:
     assert stays_inside(Access("x", (1, 1), 1000), (0, 5), 1)
 
 
+def test_a_space_without_axes_is_one_point() -> None:
+    assert stays_inside(Access("x", (), 3, (Guard(Linear((), 0), 1),)), (), 4)
+    assert not stays_inside(Access("x", (), 4, (Guard(Linear((), 0), 1),)), (), 4)
+    assert stays_inside(Access("x", (), 4, (Guard(Linear((), 1), 1),)), (), 4)
+
+
+def test_temporaries_without_elements_need_no_place() -> None:
+    good = chain({"a": 0, "b": 256}, 512)
+    empty = {**good.buffers, "e": Buffer("e", float32, (0, 3), "temporary")}
+    piece = Access("e", (0, 0), 0, (Guard(Linear((0, 0)), 0),))
+    first = kernel(store("a", Load((piece,), float32)))
+    verify_program(replace(good, buffers=empty, kernels=(first, *good.kernels[1:])))
+
+
 # -- memory plans
 
 

@@ -155,6 +155,8 @@ FIRES = [
      "pad(pad(x, low=(1, 0), high=(0, 2), interior=(0, 0)), low=(1, 1), high=(0, 0),"
      " interior=(0, 0))",
      "pad(x){low=(2, 1), high=(0, 2), interior=(0, 0)}"),
+    ("pad_of_nothing", "pad(none, low=(1, 0), high=(2, 0), interior=(0, 0), fill=7)",
+     "broadcast_to(7.0){shape=(3, 4)}"),
     ("concat_of_parts", "concat(x, axis=0)", "x"),
     ("concat_of_parts", "concat(x, none, concat(y, x, axis=-2), axis=0)",
      "concat(x, y, x){axis=0}"),
@@ -278,6 +280,7 @@ REFUSES: list[tuple[str, str, str | None]] = [
      "pad(pad(x, low=(1, 0), high=(0, 0), interior=(0, 0)), low=(1, 0), high=(0, 0),"
      " interior=(0, 0), fill=1)", "the fills differ"),
     ("concat_of_parts", "concat(concat(x, y, axis=1), concat(y, x, axis=1), axis=0)", None),
+    ("pad_of_nothing", "pad(x, low=(1, 0), high=(2, 0), interior=(0, 0), fill=7)", None),
     ("concat_of_slices",
      "concat(slice(x, start=(0, 0), size=(3, 1), step=(1, 1)), slice(x, start=(0, 2),"
      " size=(3, 2), step=(1, 1)), axis=1)", None),

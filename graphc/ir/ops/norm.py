@@ -434,15 +434,28 @@ channel_window_sum: Op = composite(
 )
 
 
-def _lrn_base(x: Value, depth_radius: int, bias: float, alpha: float) -> Value:
-    total = red.reduce_sum(pw.square(_neighbours(x, depth_radius)), axis=(4,))
-    return total * alpha + bias
+channel_square_sum: Op = composite(
+    "channel_square_sum",
+    lambda x, depth_radius: red.reduce_sum(pw.square(_neighbours(x, depth_radius)), axis=(4,)),
+    attrs={"depth_radius": 1},
+    grad=lambda g, y, x, depth_radius: x
+    * channel_window_sum(g, depth_radius=depth_radius)
+    * 2.0,
+    type_rule=_image_type,
+    samples=lambda: (Sample(s.inputs, {"depth_radius": 2}) for s in _lrn_samples()),
+    doc="channel_window_sum of the squares: squared inside the windows.",
+)
+
+
+def _lrn(x: Value, depth_radius: int, bias: float, alpha: float, beta: float) -> Value:
+    base = channel_square_sum(x, depth_radius=depth_radius) * alpha + bias
+    return x * pw.pow_(base, convert(-beta, like=x.dtype))
 
 
 def _lrn_grad(
     g: Value, y: Value, x: Value, depth_radius: int, bias: float, alpha: float, beta: float
 ) -> Value:
-    base = channel_window_sum(pw.square(x), depth_radius=depth_radius) * alpha + bias
+    base = channel_square_sum(x, depth_radius=depth_radius) * alpha + bias
     spread = channel_window_sum(g * y / base, depth_radius=depth_radius)
     return g * pw.pow_(base, convert(-beta, like=x.dtype)) - x * spread * (2 * alpha * beta)
 
@@ -456,8 +469,7 @@ def _lrn_samples() -> Iterable[Sample]:
 
 local_response_normalization = composite(
     "local_response_normalization",
-    lambda x, depth_radius, bias, alpha, beta: x
-    * pw.pow_(_lrn_base(x, depth_radius, bias, alpha), convert(-beta, like=x.dtype)),
+    _lrn,
     attrs={"depth_radius": 5, "bias": 1.0, "alpha": 1.0, "beta": 0.5},
     grad=_lrn_grad,
     type_rule=_image_type,

@@ -141,8 +141,8 @@ def _max_pool_pick(node: Node) -> Value:
     return red.reduce_sum(pw.where(own, given, convert(0, like=h.dtype)), axis=view.inside)
 
 
-def _counts(x: Value, attrs: Attrs) -> Value:
-    """One over the number of pixels in each window, padding not counted."""
+def _weights(x: Value, attrs: Attrs) -> np.ndarray:
+    """One over the number of pixels in each window, padding not counted: [p, q]."""
     window = _window(x, attrs)
     sizes = [x.type.static_shape[axis] for axis in spatial_axes(attrs["data_format"])]
     along = []
@@ -152,28 +152,42 @@ def _counts(x: Value, attrs: Attrs) -> Value:
         first = starts * window.stride[i] - window.low[i]
         last = np.minimum(first + window.size[i], size)
         along.append(np.maximum(last - np.maximum(first, 0), 1))
-    weights = 1.0 / np.outer(*along)
-    if attrs["data_format"] == "NHWC":
+    weights: np.ndarray = 1.0 / np.outer(*along)
+    return weights
+
+
+def _weights_value(x: Value, attrs: Attrs) -> Value:
+    """The weights as a constant that broadcasts over the pooled image; a scalar when all agree."""
+    weights = _weights(x, attrs)
+    if weights.size and (weights == weights[0, 0]).all():
+        weights = weights[0, 0]
+    elif attrs["data_format"] == "NHWC":
         weights = weights[..., None]
-    return constant(weights.astype(x.dtype.numpy), dtype=x.dtype)
+    return constant(np.asarray(weights, x.dtype.numpy), dtype=x.dtype)
 
 
 def _avg_pool(node: Node) -> Value:
     x = node.inputs[0]
     view = _view(x, node.attrs, 0)
-    return red.reduce_sum(view.value, axis=view.inside) * _counts(x, node.attrs)
+    return red.reduce_sum(view.value, axis=view.inside) * _weights_value(x, node.attrs)
 
 
 def _avg_pool_grad(node: Node) -> Value:
     x, g = node.inputs
     attrs = node.attrs
-    weighted = g * _counts(x, attrs)
+    weights = _weights_value(x, attrs)
     if _tiles(x, attrs):
-        wide = mv.expand_dims(weighted, axis=_tiled_axes(attrs))
+        wide = mv.expand_dims(g * weights, axis=_tiled_axes(attrs))
         spread = mv.broadcast_to_shape(wide, _tiled_shape(x, attrs))
         return mv.reshape(spread, shape=x.type.static_shape)
-    spread = spread_windows(weighted, _window(x, attrs), x.type.static_shape, attrs["data_format"])
-    return red.reduce_sum(spread, axis=(4, 5))
+    window, image = _window(x, attrs), x.type.static_shape
+    spread = spread_windows(g, window, image, attrs["data_format"])
+    if weights.type.shape == ():
+        return red.reduce_sum(spread, axis=(4, 5)) * weights
+    # weighted behind the movement: before it, the product would have to be stored
+    all_weights = mv.broadcast_to_shape(weights, g.type.static_shape)
+    spread_weights = spread_windows(all_weights, window, image, attrs["data_format"])
+    return red.reduce_sum(spread * spread_weights, axis=(4, 5))
 
 
 _CASES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
