@@ -14,7 +14,7 @@ from graphc.ir.computation import cut
 from graphc.ir.interpret import evaluate
 from graphc.ir.loop import format_program
 from graphc.ir.settings import Settings
-from graphc.ir.text import format_computation
+from graphc.ir.text import print_computation
 from graphc.passes.context import Context
 from graphc.passes.pipeline import PIPELINE
 from graphc.runtime.devices import open_device
@@ -50,7 +50,7 @@ def main() -> None:
         if changed is not unit:
             heading(f"{number}. after {compiler_pass.__name__}")
             is_graph = hasattr(changed, "nodes")
-            print(format_computation(changed) if is_graph else format_program(changed))
+            print(print_computation(changed) if is_graph else format_program(changed))
         unit = changed
 
     heading("what was not fused, and why")

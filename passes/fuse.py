@@ -17,12 +17,15 @@ from collections.abc import Callable, Iterable
 
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
+from graphc.ir.table import OPS
 from graphc.passes.context import Context, Decision
 from graphc.passes.kernel_names import name_kernels
-from graphc.passes.merge import Limits, Refusal, merge
+from graphc.passes.inline import Limits, Refusal
+from graphc.passes.merge import merge
 
 _MOST_SIBLINGS = 6  # readers of one buffer that are paired with one another
 _MOST_SEARCHED = 4000  # kernels looked at in the search for a cycle
+_MOST_DUPLICATED_FLOPS = 8.0  # per element, of a producer computed in each of its readers
 
 
 def fuse(program: Program, ctx: Context) -> Program:
@@ -53,6 +56,7 @@ class _Fusion:
         self.committing = self.commit_region()
         self.heap: list[tuple[object, ...]] = []
         self.seen: set[tuple[int, int]] = set()
+        self.cyclic: list[tuple[int, int]] = []
 
     def register(self, i: int, kernel: Kernel) -> None:
         for name in kernel.outputs:
@@ -100,11 +104,25 @@ class _Fusion:
     def run(self) -> None:
         for i in self.kernels:
             self.push_pairs(i)
+        self.merge_pairs()
+        while self.retry_cycles() or self.duplicate_cheap():
+            self.merge_pairs()
+
+    def merge_pairs(self) -> None:
         while self.heap:
             *_, a, b = heapq.heappop(self.heap)
             assert isinstance(a, int) and isinstance(b, int)
             if a in self.kernels and b in self.kernels:
                 self.try_pair(a, b)
+
+    def retry_cycles(self) -> bool:
+        """Pairs refused for a cycle that other merges have resolved; True when one merges."""
+        pairs, self.cyclic = self.cyclic, []
+        count = len(self.kernels)
+        for a, b in pairs:
+            if a in self.kernels and b in self.kernels and self.position[a] < self.position[b]:
+                self.try_pair(a, b)
+        return len(self.kernels) < count
 
     def push_pairs(self, i: int) -> None:
         kernel = self.kernels[i]
@@ -157,6 +175,8 @@ class _Fusion:
     def try_pair(self, a: int, b: int) -> None:
         merged = self.attempt(a, b)
         if isinstance(merged, Refusal):
+            if merged.reason == "CYCLE":
+                self.cyclic.append((a, b))
             return
         between = self.between(a, b)
         assert between is not None
@@ -215,7 +235,9 @@ class _Fusion:
                         return None
         return found
 
-    def replace(self, a: int, b: int, merged: Kernel, forward: set[int], backward: set[int]) -> None:
+    def replace(
+        self, a: int, b: int, merged: Kernel, forward: set[int], backward: set[int]
+    ) -> None:
         new, self.next_id = self.next_id, self.next_id + 1
         moved = sorted(backward, key=lambda k: self.position[k])
         later = sorted(forward, key=lambda k: self.position[k])
@@ -228,19 +250,76 @@ class _Fusion:
         if a in self.committing and b in self.committing:
             self.committing.add(new)
         self.after[new], self.before[new] = set(), set()
-        for old in (a, b):
-            self.unregister(old, self.kernels.pop(old))
-            for k in self.after.pop(old):
-                self.before[k].discard(old) if k in self.before else None
-                if k not in (a, b):
-                    self.edge(new, k)
-            for k in self.before.pop(old):
-                self.after[k].discard(old) if k in self.after else None
-                if k not in (a, b):
-                    self.edge(k, new)
+        for k in (self.after[a] | self.after[b]) - {a, b}:
+            self.edge(new, k)
+        for k in (self.before[a] | self.before[b]) - {a, b}:
+            self.edge(k, new)
+        self.remove(a)
+        self.remove(b)
         self.kernels[new] = merged
         self.register(new, merged)
         self.push_pairs(new)
+
+    # -- computing twice what costs less than to store and to load
+
+    def duplicate_cheap(self) -> bool:
+        """Cheap producers computed anew in each of several readers; True when there were any."""
+        count = len(self.kernels)
+        for i in sorted(self.kernels, key=lambda k: self.position[k]):
+            readers = self.readers_to_duplicate(i) if i in self.kernels else []
+            copies = [merge(self.kernels[i], self.kernels[r], self.program.buffers, (), self.limits)
+                      for r in readers]  # fmt: skip
+            if copies and not any(isinstance(c, Refusal) for c in copies):
+                for r, copy in zip(readers, copies, strict=True):
+                    assert isinstance(copy, Kernel)
+                    self.put_in_place(r, copy, i)
+                self.remove(i)
+        return len(self.kernels) < count
+
+    def readers_to_duplicate(self, i: int) -> list[int]:
+        """The readers of a producer that is cheap and reads no more than it writes; or none."""
+        kernel = self.kernels[i]
+        if kernel.form != "flat" or len(kernel.outputs) != 1:
+            return []
+        (name,) = kernel.outputs
+        buffers = self.program.buffers
+        readers = sorted(self.readers.get(name, ()), key=lambda k: self.position[k])
+        reads = sum(buffers[n].nbytes for n in kernel.inputs)
+        if len(readers) < 2 or buffers[name].role != loop.TEMPORARY or len(self.writers[name]) > 1:
+            return []
+        if reads > buffers[name].nbytes or flops(kernel) > _MOST_DUPLICATED_FLOPS:
+            return []
+        changes = any(n in self.program.updates for n in kernel.inputs)
+        refuses = any(
+            self.kernels[r].form in ("dot", "call") or (changes and r in self.committing)
+            for r in readers
+        )
+        return [] if refuses else readers
+
+    def put_in_place(self, old: int, kernel: Kernel, producer: int) -> None:
+        """Another kernel at the place of `old`, which now also does the producer's work."""
+        new, self.next_id = self.next_id, self.next_id + 1
+        self.position[new], self.first[new] = self.position[old], self.first[old]
+        if old in self.committing:
+            self.committing.add(new)
+        before = (self.before[old] | self.before[producer]) - {producer}
+        after = set(self.after[old])
+        self.remove(old)
+        self.kernels[new] = kernel
+        self.after[new], self.before[new] = set(), set()
+        for k in before:
+            self.edge(k, new)
+        for k in after:
+            self.edge(new, k)
+        self.register(new, kernel)
+        self.push_pairs(new)
+
+    def remove(self, i: int) -> None:
+        self.unregister(i, self.kernels.pop(i))
+        for k in self.after.pop(i):
+            self.before[k].discard(i)
+        for k in self.before.pop(i):
+            self.after[k].discard(i)
 
     # -- the outcome
 
@@ -278,8 +357,9 @@ class _Fusion:
             for r in sorted(self.readers.get(name, ()), key=lambda k: self.position[k]):
                 if r == i:
                     continue
-                outcome = self.attempt(i, r) if self.position[i] < self.position[r] else Refusal("CYCLE")
-                refusal = outcome if isinstance(outcome, Refusal) else Refusal("NO_SAVING")
+                outcome = self.attempt(i, r)
+                assert isinstance(outcome, Refusal), f"{kernel.name} was left out of a merge"
+                refusal = outcome
                 nbytes = self.program.buffers[name].nbytes
                 self.ctx.decisions.append(
                     Decision(
@@ -287,3 +367,10 @@ class _Fusion:
                         {"bytes": nbytes, **refusal.numbers},
                     )
                 )  # fmt: skip
+
+
+def flops(kernel: Kernel) -> float:
+    """Floating point operations per point of the kernel's space, going by the op table."""
+    parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+    costs = (OPS[e.op].flops for e in parts if isinstance(e, loop.Apply))
+    return sum(1.0 if callable(cost) else cost for cost in costs)

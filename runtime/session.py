@@ -85,8 +85,8 @@ class Session:
         **settings: Any,
     ) -> None:
         if isinstance(target, Graph):  # Session(graph), without the distributed master's address
-            target, graph = "", target
-        if target:
+            graph = target
+        elif target:
             raise SettingError(f"graphc has no distributed master {target!r}")
         del config  # TensorFlow's options for placement and memory have no counterpart
         self.graph = graph or get_default_graph()

@@ -77,13 +77,13 @@ def _emit_kernel(
     emitter = KernelEmitter(simplified(kernel), program, frozenset(dynamic))
     emitter.run()
     scratch.nbytes = max(scratch.nbytes, emitter.scratch_bytes)
-    arguments = _arguments(kernel, dynamic)
+    own = _arguments(kernel, dynamic)
     if emitter.split:
-        return [*header, *_shared_body(emitter, arguments)]
+        return [*header, *_shared_body(emitter, own)]
     return [
         *header,
         *("    " + line for line in emitter.bound),
-        f"    def launch({', '.join(arguments)}):",
+        f"    def launch({', '.join(own)}):",
         *("        " + line for line in emitter.lines or ["pass"]),
         "    return launch",
     ]

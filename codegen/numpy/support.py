@@ -38,8 +38,8 @@ class Memory:
         """An array in the scratch memory, `offset` bytes from its start."""
         dtype = np.dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64))
-        part = self._scratch[offset : offset + count * dtype.itemsize]
-        return part.view(dtype).reshape(shape)
+        part: np.ndarray = self._scratch[offset : offset + count * dtype.itemsize].view(dtype)
+        return part.reshape(shape)
 
 
 def view(flat: np.ndarray, shape: Sequence[int], strides: Sequence[int], offset: int) -> np.ndarray:

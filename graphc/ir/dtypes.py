@@ -89,7 +89,7 @@ def _limits(dtype: DType) -> tuple[Any, Any]:
     if dtype.is_bool:
         return False, True
     if dtype.is_floating:
-        info = ml_dtypes.finfo(dtype.numpy)
+        info: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
         return float(info.min), float(info.max)
     bounds = np.iinfo(dtype.numpy)
     return int(bounds.min), int(bounds.max)

@@ -32,7 +32,8 @@ def where(condition: Array, x: Array, y: Array, out: Array | None = None) -> Arr
 def cast(x: Array, out: Array) -> Array:
     """x in out's dtype: floats to integers by truncation, anything to bool by x != 0."""
     if out.dtype == np.bool_:
-        return np.not_equal(x, 0, out)
+        np.not_equal(x, 0, out)
+        return out
     np.copyto(out, x, casting="unsafe")
     return out
 

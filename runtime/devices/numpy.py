@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.module import Module
-from graphc.codegen.numpy import emit
-from graphc.codegen.numpy.emit import dynamic_buffers
+from graphc.codegen.numpy.emit import dynamic_buffers, emit
 from graphc.codegen.numpy.support import Memory
 from graphc.ir import loop
 from graphc.ir.dtypes import DType

@@ -54,14 +54,15 @@ def by_torch(make: Callable[[list[Any]], Any]) -> list[Array]:
 
 def by_formula(update: Callable[[Array, Array, dict[str, Array], int], Array]) -> list[Array]:
     """`update(v, g, slots, t)` gives the new value; in float64."""
-    v, slots, values = START.astype(np.float64), {}, []
+    slots: dict[str, Array] = {}
+    v, values = START.astype(np.float64), []
     for t in range(1, STEPS + 1):
         v = update(v, 1.4 * (v - TARGET), slots, t)
         values.append(v)
     return values
 
 
-def _rmsprop(v: Array, g: Array, s: dict[str, Array], t: int, centered: bool) -> Array:
+def _rmsprop(centered: bool, v: Array, g: Array, s: dict[str, Array]) -> Array:
     # ApplyRMSProp: ms starts at 1, epsilon is inside the root
     s["ms"] = 0.9 * s.get("ms", 1.0) + 0.1 * g * g
     s["mg"] = 0.9 * s.get("mg", 0.0) + 0.1 * g
@@ -124,11 +125,11 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], list[Array]]]] = {
     ),
     "rmsprop": (
         lambda: T.RMSPropOptimizer(0.05, momentum=0.5),
-        lambda: by_formula(lambda *a: _rmsprop(*a, centered=False)),
+        lambda: by_formula(lambda v, g, s, t: _rmsprop(False, v, g, s)),
     ),
     "rmsprop, centered": (
         lambda: T.RMSPropOptimizer(0.05, momentum=0.5, centered=True),
-        lambda: by_formula(lambda *a: _rmsprop(*a, centered=True)),
+        lambda: by_formula(lambda v, g, s, t: _rmsprop(True, v, g, s)),
     ),
 }  # fmt: skip
 

@@ -50,12 +50,16 @@ def test_auto_reuse_makes_what_is_missing() -> None:
 def test_errors_name_the_variable_and_its_line() -> None:
     with gc.variable_scope("a"):
         gc.get_variable("v", [2])
-    with pytest.raises(ValueError, match=r"'a/v' already exists \(.*test_scopes.py:\d+\)"):
-        with gc.variable_scope("a"):
-            gc.get_variable("v", [2])
-    with pytest.raises(ValueError, match="'a/w' does not exist"):
-        with gc.variable_scope("a", reuse=True):
-            gc.get_variable("w", [2])
+    with (
+        pytest.raises(ValueError, match=r"'a/v' already exists \(.*test_scopes.py:\d+\)"),
+        gc.variable_scope("a"),
+    ):
+        gc.get_variable("v", [2])
+    with (
+        pytest.raises(ValueError, match="'a/w' does not exist"),
+        gc.variable_scope("a", reuse=True),
+    ):
+        gc.get_variable("w", [2])
     with gc.variable_scope("a", reuse=True):
         with pytest.raises(gc.errors.ShapeError, match=r"\[2\], not \[3\]"):
             gc.get_variable("v", [3])
@@ -67,9 +71,11 @@ def test_errors_name_the_variable_and_its_line() -> None:
         gc.get_variable("u", [2], initializer=gc.zeros([2]))
     with pytest.raises(gc.errors.GraphError, match="default_name"), gc.variable_scope(None):
         pass
-    with pytest.raises(gc.errors.GraphError, match="AUTO_REUSE"):
-        with gc.variable_scope("a", reuse="yes"):
-            pass
+    with (
+        pytest.raises(gc.errors.GraphError, match="AUTO_REUSE"),
+        gc.variable_scope("a", reuse="yes"),
+    ):
+        pass
 
 
 def test_a_failed_scope_leaves_the_outer_one(graph: gc.Graph) -> None:
@@ -101,7 +107,10 @@ def test_ops_are_named_by_the_scope_too() -> None:
 
 def test_defaults_of_the_scope() -> None:
     ones = gc.ones_initializer()
-    with gc.variable_scope("a", initializer=ones, dtype=gc.float64), gc.Session(device="numpy") as s:
+    with (
+        gc.variable_scope("a", initializer=ones, dtype=gc.float64),
+        gc.Session(device="numpy") as s,
+    ):
         v = gc.get_variable("v", [2])
         w = gc.get_variable("w", [2], initializer=gc.constant_initializer([3.0, 4.0]))
         z = gc.get_variable("z", [2], gc.int32, initializer=gc.zeros_initializer)
@@ -156,7 +165,9 @@ def test_moments_of_initial_values(initializer: Any, mean: float, stddev: float)
 
 def test_orthogonal_and_identity() -> None:
     with gc.Session(device="numpy") as s:
-        wide, tall = s.run([gc.orthogonal_initializer(2.0)((3, 8)), gc.orthogonal_initializer()((8, 3))])
+        wide, tall = s.run(
+            [gc.orthogonal_initializer(2.0)((3, 8)), gc.orthogonal_initializer()((8, 3))]
+        )
         eye = s.run(gc.identity_initializer(3.0)((2, 3)))
     np.testing.assert_allclose(wide @ wide.T, 4 * np.eye(3), atol=1e-5)
     np.testing.assert_allclose(tall.T @ tall, np.eye(3), atol=1e-5)

@@ -122,11 +122,12 @@ def test_reads_after_control_dependencies_see_what_was_assigned(session: gc.Sess
 def test_assignments_are_found_through_ops(session: gc.Session, way: str) -> None:
     v = gc.Variable(1.0)
     change = v.assign(7.0)
-    gate: Any = {
+    gates: dict[str, Any] = {
         "group": lambda: gc.group(gc.group(change)),
         "data": lambda: gc.sqrt(change) + 1.0,
         "nested": lambda: gc.tuple([gc.constant(0.0)], control_inputs=[change])[0],
-    }[way]()
+    }
+    gate = gates[way]()
     with gc.control_dependencies([gate]):
         read = gc.identity(v)
     assert run(session, read) == 7.0
@@ -187,6 +188,8 @@ def test_devices_are_checked_by_name() -> None:
 
 def test_groups_and_seeds() -> None:
     assert gc.get_default_session() is not None
-    assert gc.group(gc.constant(1.0), [gc.no_op(), None], name="g").control_inputs[0].name == "Const"
+    assert (
+        gc.group(gc.constant(1.0), [gc.no_op(), None], name="g").control_inputs[0].name == "Const"
+    )
     with pytest.raises(gc.errors.GraphError, match="seed"):
         gc.set_random_seed("a")  # type: ignore[arg-type]

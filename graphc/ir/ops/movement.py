@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def _reshape_samples() -> Iterable[Sample]:
     yield Sample((_array(4, 6),), {"shape": (6, 4)})
 
 
-reshape = movement(
+reshape: Op = movement(
     "reshape",
     _reshape_type,
     lambda attrs, x, *shape: np.reshape(x, shape[0] if shape else attrs["shape"]),
@@ -188,7 +189,7 @@ def _as_tuple(x: Any) -> tuple[Any, ...]:
     return x if isinstance(x, tuple) else (x,)
 
 
-expand_dims = movement(
+expand_dims: Op = movement(
     "expand_dims",
     _expand_type,
     lambda attrs, x: np.expand_dims(x, attrs["axis"]),
@@ -219,7 +220,7 @@ def _squeeze_type(types: Types, attrs: Attrs) -> TensorType:
     return types[0].with_shape(tuple(d for i, d in enumerate(shape) if i not in axes))
 
 
-squeeze = movement(
+squeeze: Op = movement(
     "squeeze",
     _squeeze_type,
     lambda attrs, x: np.squeeze(x, attrs["axis"]),
@@ -262,7 +263,7 @@ def _transpose_view(node: Node, inputs: Sequence[View]) -> View | None:
     return views.compose(inputs[0], node.types[0].static_shape, Map(dims))
 
 
-transpose = movement(
+transpose: Op = movement(
     "transpose",
     _transpose_type,
     lambda attrs, x: np.transpose(x, attrs["perm"]),
@@ -299,7 +300,7 @@ def _check_broadcast(old: Shape | None, new: Shape) -> Shape:
     return new
 
 
-broadcast_to = movement(
+broadcast_to: Op = movement(
     "broadcast_to",
     _broadcast_type,
     lambda attrs, x, *shape: np.broadcast_to(x, attrs["shape"] if not shape else shape[0]),
@@ -320,7 +321,7 @@ def _broadcast_like_type(types: Types, _: Attrs) -> TensorType:
     return types[0].with_shape(types[1].shape)
 
 
-broadcast_like = register(
+broadcast_like: Op = register(
     Op(
         "broadcast_like",
         Kind.COMPOSITE,
@@ -349,7 +350,7 @@ def _sum_to(node: Node) -> Value:
     return reshape_to(summed, target)
 
 
-sum_to_like = register(
+sum_to_like: Op = register(
     Op(
         "sum_to_like",
         Kind.COMPOSITE,
@@ -364,7 +365,7 @@ sum_to_like = register(
     )
 )
 
-reshape_like = register(
+reshape_like: Op = register(
     Op(
         "reshape_like",
         Kind.COMPOSITE,
@@ -408,8 +409,8 @@ def _like(name: str, value: int) -> Op:
     )
 
 
-zeros_like = _like("zeros_like", 0)
-ones_like = _like("ones_like", 1)
+zeros_like: Op = _like("zeros_like", 0)
+ones_like: Op = _like("ones_like", 1)
 
 
 def _shape_of(node: Node) -> Value:
@@ -417,7 +418,7 @@ def _shape_of(node: Node) -> Value:
     return CONSTANT(value=Literal(np.array(shape, node.attrs["dtype"].numpy)))
 
 
-shape_of = register(
+shape_of: Op = register(
     Op(
         "shape",
         Kind.COMPOSITE,
@@ -486,7 +487,7 @@ def _slice_adjoint(g: Value, x: tuple[Value, ...], attrs: Attrs) -> list[Value |
     return [pad(g, low=tuple(low), high=tuple(high), interior=tuple(interior))]
 
 
-slice_ = movement(
+slice_: Op = movement(
     "slice",
     _slice_type,
     _slice_numpy,
@@ -534,7 +535,7 @@ def _padded(dim: Dim, low: int, high: int, interior: int) -> Dim:
 
 def _pad_numpy(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     parts = (attrs["low"], attrs["high"], attrs["interior"])
-    shape = tuple(_padded(d, *p) for d, *p in zip(x.shape, *parts, strict=True))
+    shape = [int(_padded(d, *p)) for d, *p in zip(x.shape, *parts, strict=True)]
     out = np.full(shape, attrs["fill"], x.dtype)
     target, source = [], []
     for dim, size, low, interior in zip(x.shape, shape, parts[0], parts[2], strict=True):
@@ -580,7 +581,7 @@ def _pad_adjoint(g: Value, x: tuple[Value, ...], attrs: Attrs) -> list[Value | N
     return [slice_(cropped, start=zero, size=shape, step=step)]
 
 
-pad = movement(
+pad: Op = movement(
     "pad",
     _pad_type,
     _pad_numpy,
@@ -594,10 +595,6 @@ pad = movement(
     ],
     doc="low elements of `fill` before, high after (negative: cut off), interior in between.",
 )
-
-
-def _pad_linear_note() -> None:
-    """A pad with a fill other than 0 is affine, not linear: its adjoint ignores the fill."""
 
 
 def _concat_type(types: Types, attrs: Attrs) -> TensorType:
@@ -643,7 +640,7 @@ def _concat_view(node: Node, inputs: Sequence[View]) -> View | None:
         start += size
     if not pieces or len(pieces) > _MOST_PIECES:
         return None
-    return View(shape, views.replace(inputs[0].load, pieces=tuple(pieces)))
+    return View(shape, replace(inputs[0].load, pieces=tuple(pieces)))
 
 
 _MOST_PIECES = 8  # beyond that every reader would test too many guards
@@ -662,7 +659,7 @@ def _concat_adjoint(g: Value, x: tuple[Value, ...], attrs: Attrs) -> list[Value 
     return result
 
 
-concat = movement(
+concat: Op = movement(
     "concat",
     _concat_type,
     lambda attrs, *xs: np.concatenate(xs, attrs["axis"]),
@@ -692,7 +689,7 @@ def _stack_type(types: Types, attrs: Attrs) -> TensorType:
     return TensorType(dtype, (*shape[:axis], len(types), *shape[axis:]))
 
 
-stack = movement(
+stack: Op = movement(
     "stack",
     _stack_type,
     lambda attrs, *xs: np.stack(xs, attrs["axis"]),
@@ -849,7 +846,7 @@ def _diagonal(total: Value, outer: int, window: Sequence[int]) -> Value:
     return result
 
 
-window_spread = movement(
+window_spread: Op = movement(
     "window_spread",
     _spread_type,
     _spread_numpy,
@@ -873,7 +870,7 @@ def fold(g: Value, shape: Sequence[int], **attrs: Any) -> Value:
     return OPS["reduce_sum"](spread, axis=tuple(range(rank, rank + len(attrs["window"]))))
 
 
-unfold = movement(
+unfold: Op = movement(
     "unfold",
     _unfold_type,
     _unfold_numpy,
@@ -981,7 +978,7 @@ def _getitem_numpy(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     return np.asarray(x[index])
 
 
-strided_slice = movement(
+strided_slice: Op = movement(
     "strided_slice",
     _getitem_type,
     _getitem_numpy,

@@ -28,7 +28,7 @@ identity = movement(
     lambda node, inputs: inputs[0],
     lambda g, x, attrs: [g],
     attrs={},
-    samples=lambda: [Sample((_x(),)), Sample((np.float32(3),))],
+    samples=lambda: [Sample((_x(),)), Sample((np.array(3, np.float32),))],
     doc="The input itself, under another name.",
 )
 
@@ -58,7 +58,8 @@ def _count(attrs: Attrs) -> int:
     start, limit, delta = (attrs[name] for name in _ENDS)
     if delta == 0:
         raise AttributeValueError(f"range({start}, {limit}, {delta}) never ends: delta is 0")
-    return max(math.ceil((limit - start) / delta), 0)
+    count: int = math.ceil((limit - start) / delta)
+    return max(count, 0)
 
 
 def _range_numpy(attrs: Attrs, *ends: np.ndarray) -> np.ndarray:

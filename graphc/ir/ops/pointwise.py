@@ -164,28 +164,28 @@ def _select(condition: Value, x: Value, y: Any) -> Value:
 
 # -- arithmetic
 
-add = pointwise(
+add: Op = pointwise(
     "add", np.add, "np.add", "({0} + {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g, g), facts=("commutative", "associative"),
 )  # fmt: skip
-subtract = pointwise(
+subtract: Op = pointwise(
     "subtract", np.subtract, "np.subtract", "({0} - {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g, -g),
 )  # fmt: skip
-multiply = pointwise(
+multiply: Op = pointwise(
     "multiply", np.multiply, "np.multiply", "({0} * {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g * b, g * a), facts=("commutative", "associative"),
 )  # fmt: skip
-truediv = pointwise(
+truediv: Op = pointwise(
     "truediv", np.true_divide, "np.true_divide", "({0} / {1})", arity=2,
     grad=lambda g, y, a, b: (g / b, -(g * y) / b), flops=4,
     samples=_positive(2), doc="a / b of floats",
 )  # fmt: skip
-floordiv = pointwise(
+floordiv: Op = pointwise(
     "floordiv", k.floordiv, "k.floordiv", "floordiv({0}, {1})", arity=2, accepts=NUMERIC,
     grad=_FLAT, flops=8, doc="The floor of a / b; integers divided by 0 give 0.",
 )  # fmt: skip
-floormod = pointwise(
+floormod: Op = pointwise(
     "floormod", np.remainder, "np.remainder", "floormod({0}, {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g, -(g * floordiv(a, b))), flops=8,
     samples=_positive(2), doc="a - floor(a / b) * b; integers modulo 0 give 0.",
@@ -198,92 +198,92 @@ def _pow_grad(g: Value, y: Value, a: Value, b: Value) -> tuple[Value, Value]:
     return g * b * pow_(a, b - 1), g * _select(positive, y * log(_select(positive, a, 1)), 0)
 
 
-maximum = pointwise(
+maximum: Op = pointwise(
     "maximum", np.maximum, "np.maximum", "maximum({0}, {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (_select(a >= b, g, 0), _select(a >= b, OPS["zeros_like"](g), g)),
     facts=("commutative", "associative", "idempotent"),
     doc="The greater; NaN when either is.",
 )  # fmt: skip
-minimum = pointwise(
+minimum: Op = pointwise(
     "minimum", np.minimum, "np.minimum", "minimum({0}, {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (_select(a <= b, g, 0), _select(a <= b, OPS["zeros_like"](g), g)),
     facts=("commutative", "associative", "idempotent"),
     doc="The smaller; NaN when either is.",
 )  # fmt: skip
-pow_ = pointwise(
+pow_: Op = pointwise(
     "pow", np.power, "np.power", "power({0}, {1})", arity=2, grad=_pow_grad, flops=20,
     samples=_positive(2), doc="a to the power b",
 )  # fmt: skip
-negative = pointwise(
+negative: Op = pointwise(
     "negative", np.negative, "np.negative", "(-{0})", arity=1, accepts="float int",
     grad=lambda g, y, x: -g, facts=("involution",),
 )  # fmt: skip
-abs_ = pointwise(
+abs_: Op = pointwise(
     "abs", np.abs, "np.abs", "tl.abs({0})", arity=1, accepts="float int",
     grad=lambda g, y, x: g * sign(x), facts=("idempotent",),
 )  # fmt: skip
-sign = pointwise(
+sign: Op = pointwise(
     "sign", k.sign, "k.sign", "sign({0})", arity=1, accepts="float int", grad=_FLAT, flops=2,
 )  # fmt: skip
-square = pointwise(
+square: Op = pointwise(
     "square", np.square, "np.square", "({0} * {0})", arity=1, accepts=NUMERIC,
     grad=lambda g, y, x: g * (x + x),
 )  # fmt: skip
-reciprocal = pointwise(
+reciprocal: Op = pointwise(
     "reciprocal", k.reciprocal, "k.reciprocal", "(1.0 / {0})", arity=1,
     grad=lambda g, y, x: -(g * y * y), facts=("involution",), flops=4, samples=_positive(1),
 )  # fmt: skip
-sqrt = pointwise(
+sqrt: Op = pointwise(
     "sqrt", np.sqrt, "np.sqrt", "sqrt({0})", arity=1,
     grad=lambda g, y, x: g * 0.5 / y, flops=4, samples=_positive(1),
 )  # fmt: skip
-rsqrt = pointwise(
+rsqrt: Op = pointwise(
     "rsqrt", k.rsqrt, "k.rsqrt", "tl.rsqrt({0})", arity=1,
     grad=lambda g, y, x: g * -0.5 * y * y * y, flops=4, samples=_positive(1),
 )  # fmt: skip
 
 # -- exponentials and logarithms
 
-exp = pointwise(
+exp: Op = pointwise(
     "exp", np.exp, "np.exp", "tl.exp({0})", arity=1, grad=lambda g, y, x: g * y, flops=12,
 )  # fmt: skip
-expm1 = pointwise(
+expm1: Op = pointwise(
     "expm1", np.expm1, "np.expm1", "expm1({0})", arity=1,
     grad=lambda g, y, x: g * (y + 1.0), flops=16,
 )  # fmt: skip
-log = pointwise(
+log: Op = pointwise(
     "log", np.log, "np.log", "tl.log({0})", arity=1, grad=lambda g, y, x: g / x, flops=12,
     samples=_positive(1),
 )  # fmt: skip
-log1p = pointwise(
+log1p: Op = pointwise(
     "log1p", np.log1p, "np.log1p", "log1p({0})", arity=1,
     grad=lambda g, y, x: g / (x + 1.0), flops=14, samples=_inside(1, -0.8, 3.0),
 )  # fmt: skip
-sigmoid = pointwise(
+sigmoid: Op = pointwise(
     "sigmoid", k.sigmoid, "k.sigmoid", "sigmoid({0})", arity=1,
     grad=lambda g, y, x: g * y * (1.0 - y), flops=14,
 )  # fmt: skip
-tanh = pointwise(
+tanh: Op = pointwise(
     "tanh", np.tanh, "np.tanh", "tanh({0})", arity=1,
     grad=lambda g, y, x: g * (1.0 - y * y), flops=14,
 )  # fmt: skip
-erf = pointwise(
+erf: Op = pointwise(
     "erf", k.erf, "k.erf", "tl.erf({0})", arity=1,
     grad=lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-(x * x)), flops=20,
     doc="The error function, 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.",
 )  # fmt: skip
-sin = pointwise(
+sin: Op = pointwise(
     "sin", np.sin, "np.sin", "tl.sin({0})", arity=1, grad=lambda g, y, x: g * cos(x), flops=14,
 )  # fmt: skip
-cos = pointwise(
+cos: Op = pointwise(
     "cos", np.cos, "np.cos", "tl.cos({0})", arity=1, grad=lambda g, y, x: -(g * sin(x)), flops=14,
 )  # fmt: skip
 
 # -- rounding
 
-floor = pointwise("floor", np.floor, "np.floor", "tl.floor({0})", arity=1, grad=_FLAT)
-ceil = pointwise("ceil", np.ceil, "np.ceil", "tl.ceil({0})", arity=1, grad=_FLAT)
-round_ = pointwise(
+floor: Op = pointwise("floor", np.floor, "np.floor", "tl.floor({0})", arity=1, grad=_FLAT)
+ceil: Op = pointwise("ceil", np.ceil, "np.ceil", "tl.ceil({0})", arity=1, grad=_FLAT)
+round_: Op = pointwise(
     "round", np.rint, "np.rint", "rint({0})", arity=1, grad=_FLAT, flops=2,
     doc="The nearest integer, ties to even.",
 )  # fmt: skip
@@ -298,37 +298,37 @@ def _comparison(name: str, function: Any, symbol: str, accepts: str = NUMERIC) -
     )  # fmt: skip
 
 
-equal = _comparison("equal", np.equal, "==", ANY)
-not_equal = _comparison("not_equal", np.not_equal, "!=", ANY)
-less = _comparison("less", np.less, "<")
-less_equal = _comparison("less_equal", np.less_equal, "<=")
-greater = _comparison("greater", np.greater, ">")
-greater_equal = _comparison("greater_equal", np.greater_equal, ">=")
+equal: Op = _comparison("equal", np.equal, "==", ANY)
+not_equal: Op = _comparison("not_equal", np.not_equal, "!=", ANY)
+less: Op = _comparison("less", np.less, "<")
+less_equal: Op = _comparison("less_equal", np.less_equal, "<=")
+greater: Op = _comparison("greater", np.greater, ">")
+greater_equal: Op = _comparison("greater_equal", np.greater_equal, ">=")
 
-logical_and = pointwise(
+logical_and: Op = pointwise(
     "logical_and", np.logical_and, "np.logical_and", "({0} & {1})", arity=2, accepts="bool",
     grad=_FLAT, facts=("commutative", "associative", "idempotent"),
 )  # fmt: skip
-logical_or = pointwise(
+logical_or: Op = pointwise(
     "logical_or", np.logical_or, "np.logical_or", "({0} | {1})", arity=2, accepts="bool",
     grad=_FLAT, facts=("commutative", "associative", "idempotent"),
 )  # fmt: skip
-logical_xor = pointwise(
+logical_xor: Op = pointwise(
     "logical_xor", np.logical_xor, "np.logical_xor", "({0} ^ {1})", arity=2, accepts="bool",
     grad=_FLAT, facts=("commutative", "associative"),
 )  # fmt: skip
-logical_not = pointwise(
+logical_not: Op = pointwise(
     "logical_not", np.logical_not, "np.logical_not", "({0} == 0)", arity=1, accepts="bool",
     grad=_FLAT, facts=("involution",),
 )  # fmt: skip
-is_nan = pointwise(
+is_nan: Op = pointwise(
     "is_nan", np.isnan, "np.isnan", "({0} != {0})", arity=1, result=bool_, grad=_FLAT,
 )  # fmt: skip
-is_inf = pointwise(
+is_inf: Op = pointwise(
     "is_inf", np.isinf, "np.isinf", "(tl.abs({0}) == float('inf'))", arity=1, result=bool_,
     grad=_FLAT,
 )  # fmt: skip
-is_finite = pointwise(
+is_finite: Op = pointwise(
     "is_finite", np.isfinite, "np.isfinite", "(tl.abs({0}) < float('inf'))", arity=1,
     result=bool_, grad=_FLAT,
 )  # fmt: skip
@@ -350,7 +350,7 @@ def _where_samples() -> Iterable[Sample]:
         yield Sample((np.asarray(rng.integers(0, 2, c), np.bool_), *floats))
 
 
-where = register(
+where: Op = register(
     Op(
         "where",
         Kind.POINTWISE,
@@ -391,7 +391,7 @@ def _cast_samples() -> Iterable[Sample]:
     yield Sample((np.array([True, False]),), {"dtype": as_dtype("float32")})
 
 
-cast = register(
+cast: Op = register(
     Op(
         "cast",
         Kind.POINTWISE,
@@ -418,7 +418,7 @@ def _philox_samples() -> Iterable[Sample]:
     yield Sample((index, np.asarray(5, np.int64)), {"key": 0x0123456789ABCDEF})
 
 
-philox = register(
+philox: Op = register(
     Op(
         "philox",
         Kind.POINTWISE,
