@@ -9,7 +9,8 @@ The functions are those of `graphc.frontend`; sessions and `explain` those of `g
 """
 
 from graphc import errors
-from graphc.frontend import initializers, layers, linalg, losses, math, nn, random, train
+from graphc.frontend import initializers, layers, linalg, losses, math, nn, random
+from graphc import train
 from graphc.frontend.array import (
     broadcast_to,
     concat,

@@ -24,6 +24,7 @@ from graphc.passes.inline import Limits, Refusal
 from graphc.passes.merge import merge
 
 _MOST_SIBLINGS = 6  # readers of one buffer that are paired with one another
+_MOST_READERS = 200  # readers of one buffer that are paired with their neighbours
 _MOST_SEARCHED = 4000  # kernels looked at in the search for a cycle
 _MOST_DUPLICATED_FLOPS = 8.0  # per element, of a producer computed in each of its readers
 
@@ -132,12 +133,21 @@ class _Fusion:
         for name in kernel.inputs:
             for w in self.writers.get(name, ()):
                 self.push(w, i)
-            siblings = self.readers[name]
-            if len(siblings) <= _MOST_SIBLINGS and self.program.buffers[name].size > 1:
-                for other in siblings:
-                    if other != i:
-                        pair = sorted((i, other), key=lambda k: self.position[k])
-                        self.push(pair[0], pair[1])
+            if self.program.buffers[name].size > 1:
+                for other in self.siblings(i, name):
+                    pair = sorted((i, other), key=lambda k: self.position[k])
+                    self.push(pair[0], pair[1])
+
+    def siblings(self, i: int, name: str) -> list[int]:
+        """Other readers of the buffer: all where they are few, else those next to `i`."""
+        others = [k for k in self.readers[name] if k != i]
+        if len(others) < _MOST_SIBLINGS or len(others) > _MOST_READERS:
+            return others if len(others) < _MOST_SIBLINGS else []
+        own, position = self.position[i], self.position
+        before = [k for k in others if position[k] < own]
+        after = [k for k in others if position[k] > own]
+        nearest = [max(before, key=position.__getitem__)] if before else []
+        return nearest + ([min(after, key=position.__getitem__)] if after else [])
 
     def push(self, a: int, b: int) -> None:
         if a == b or (a, b) in self.seen or self.position[a] > self.position[b]:
@@ -277,7 +287,10 @@ class _Fusion:
         return len(self.kernels) < count
 
     def readers_to_duplicate(self, i: int) -> list[int]:
-        """The readers of a producer that is cheap and reads no more than it writes; or none."""
+        """The readers of a producer that is cheap and reads hardly more than it writes; or none.
+
+        To store costs the write and one read per reader; to compute anew, its reads per reader.
+        """
         kernel = self.kernels[i]
         if kernel.form != "flat" or len(kernel.outputs) != 1:
             return []
@@ -287,7 +300,7 @@ class _Fusion:
         reads = sum(buffers[n].nbytes for n in kernel.inputs)
         if len(readers) < 2 or buffers[name].role != loop.TEMPORARY or len(self.writers[name]) > 1:
             return []
-        if reads > buffers[name].nbytes or flops(kernel) > _MOST_DUPLICATED_FLOPS:
+        if reads > 1.5 * buffers[name].nbytes or flops(kernel) > _MOST_DUPLICATED_FLOPS:
             return []
         changes = any(n in self.program.updates for n in kernel.inputs)
         refuses = any(
@@ -358,8 +371,8 @@ class _Fusion:
                 if r == i:
                     continue
                 outcome = self.attempt(i, r)
-                assert isinstance(outcome, Refusal), f"{kernel.name} was left out of a merge"
-                refusal = outcome
+                late = Refusal("CYCLE", {"why": "it was resolved after the search"})
+                refusal = outcome if isinstance(outcome, Refusal) else late
                 nbytes = self.program.buffers[name].nbytes
                 self.ctx.decisions.append(
                     Decision(

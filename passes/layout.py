@@ -44,7 +44,7 @@ def layout(computation: Computation, ctx: Context, limit: int | None = None) -> 
 
 def channels_last(node: Node) -> Outcome:
     """f{NCHW}(image) -> transpose(f{NHWC}(transpose(image))), for convolutions and poolings."""
-    if node.attrs["data_format"] != "NCHW":
+    if node.attrs["data_format"] != "NCHW" or node.inputs[0].type.rank != 4:
         return None
     filters, gives_filter = _FILTERS.get(node.op.name, (set(), False))
     inputs = [

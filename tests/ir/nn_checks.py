@@ -24,6 +24,14 @@ Reference = Callable[..., torch.Tensor]
 Arrays = Sequence[np.ndarray]
 
 
+def gradients(y: Value, xs: Sequence[Value], weight: Value | None = None) -> list[Value]:
+    """d sum(weight * y) / dx, zeros where y does not depend on x."""
+    grads = gc.gradients(
+        y, list(xs), None if weight is None else [weight], unconnected_gradients="zero"
+    )
+    return [g for g in grads if g is not None]
+
+
 class Case:
     """An op's output and its gradients, for arrays whose first dim the graph does not know."""
 
@@ -44,7 +52,7 @@ class Case:
         self.grads: list[Value] = []
         if self.wrt:
             sources = [self.inputs[i] for i in self.wrt]
-            self.grads = gc.gradients(self.output, sources, [self.weight])
+            self.grads = gradients(self.output, sources, self.weight)
 
     @property
     def fetches(self) -> list[Value]:
@@ -121,7 +129,7 @@ def check_differences(
         total = gc.reduce_sum(case.output * case.weight)
         for level in range(1, order + 1):
             sources = [case.inputs[i] for i in case.wrt]
-            grads = gc.gradients(total, sources, unconnected_gradients="zero")
+            grads = gradients(total, sources)
             _check_direction(total, grads, case, rng, f"order {level}")
             mixed = [
                 gc.reduce_sum(g * rng.standard_normal(case.arrays[i].shape))

@@ -22,8 +22,9 @@ def _choose(data: st.DataObject) -> Choose:
 def _check_graph(choose: Choose, exact: bool, backward: bool) -> None:
     outputs, feeds = random_graph(choose, exact=exact, backward=backward)
     computation = cut(outputs, (), [n.outputs[0] for n in feeds])
-    tolerance = (0.0, 0.0) if exact else (1e-9, 1e-9)
-    check(computation, feeds, *tolerance)
+    # the gradient of an extremum divides among its ties, so that exact ends there
+    tolerance = 0.0 if exact and not backward else 1e-9
+    check(computation, feeds, tolerance, tolerance)
 
 
 @QUICK
@@ -44,4 +45,4 @@ def test_random_updates(data: st.DataObject) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_long_random_graphs(seed: int) -> None:
     outputs, feeds = random_graph(chooser(seed), steps=30, backward=seed % 2 == 1)
-    check(cut(outputs, (), [n.outputs[0] for n in feeds]), feeds)
+    check(cut(outputs, (), [n.outputs[0] for n in feeds]), feeds, 1e-9, 1e-9)
