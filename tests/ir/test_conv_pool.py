@@ -314,6 +314,9 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "rank": (lambda x, w: conv.conv2d(w, x[0]), errors.ShapeError, r"rank 4.*\[6, 7, 3\]"),
     "channels": (lambda x, w: conv.conv2d(x, w[:, :, :2]), errors.ShapeError, "3 channels"),
     "groups": (lambda x, w: conv.conv2d(x, w, groups=2), errors.ShapeError, "2 groups"),
+    "groups_outputs": (
+        lambda x, w: conv.conv2d(x, w[:, :, :1], groups=3), errors.ShapeError, "divisible by 3",
+    ),
     "groups_zero": (lambda x, w: conv.conv2d(x, w, groups=0), errors.AttributeValueError, "0"),
     "padding": (lambda x, w: conv.conv2d(x, w, padding="FULL"), errors.AttributeValueError, "FULL"),
     "padding_pairs": (

@@ -4,7 +4,7 @@ from graphc.ir.ops import (
     contract,
     conv,
     losses,
-    movement,
+    index, movement,
     nn,
     norm,
     passing,
@@ -17,6 +17,6 @@ from graphc.ir.ops import (
 )
 
 __all__ = [
-    "contract", "conv", "losses", "movement", "nn", "norm", "passing", "pointwise", "pool",
+    "contract", "conv", "losses", "index", "movement", "nn", "norm", "passing", "pointwise", "pool",
     "random", "reduce", "source", "state",
 ]  # fmt: skip
