@@ -3,8 +3,9 @@
 from graphc.ir.ops import (
     contract,
     conv,
+    index,
     losses,
-    index, movement,
+    movement,
     nn,
     norm,
     passing,
@@ -17,6 +18,6 @@ from graphc.ir.ops import (
 )
 
 __all__ = [
-    "contract", "conv", "losses", "index", "movement", "nn", "norm", "passing", "pointwise", "pool",
+    "contract", "conv", "index", "losses", "movement", "nn", "norm", "passing", "pointwise", "pool",
     "random", "reduce", "source", "state",
 ]  # fmt: skip
