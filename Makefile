@@ -33,7 +33,7 @@ test: $(DEV_READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest -n 2 -m "not gpu"
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "not gpu"
 
 test-gpu: $(DEV_READY)
 	$(PY) -m pytest -m gpu

@@ -1,15 +1,16 @@
-"""The compiler's own time over growing training graphs: it should grow about linearly.
+"""How the compiler's own time grows: training graphs of perceptrons with more and more layers.
 
-    python -m benchmarks.compile_time
+    python -m benchmarks.compile_time [layers ...]
 
-Perceptrons of more and more layers with Adam; passes, fusion, plan and NumPy code. Aims: under
-1 s at 1,000 nodes, under 10 s at 10,000.
+Per network the number of ops and the seconds of every stage; then the exponent p of seconds =
+c * ops^p, fitted over the networks (1: linear). The steps are Adam's.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,55 +21,78 @@ from graphc.ir.computation import Computation, cut
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
+from graphc.runtime.fetches import FetchPlan, feed_key
 
-LAYERS = (6, 12, 25, 60, 120, 235)
+LAYERS = (5, 20, 50, 100, 200)
+WIDTH, BATCH = 32, 64
 
 
-def training_graph(layers: int, units: int = 16) -> Computation:
-    """Forward, backward and Adam updates of a perceptron."""
-    with gc.Graph().as_default():
-        x = first = gc.placeholder(gc.float32, [8, units])
+def network(layers: int) -> Computation:
+    """One training step of a perceptron, cut out of its graph."""
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder(gc.float32, [BATCH, WIDTH])
+        labels = gc.placeholder(gc.float32, [BATCH, WIDTH])
+        h = x
         for _ in range(layers):
-            kernel = gc.Variable(gc.random_normal([units, units], seed=1))
-            x = gc.nn.relu(gc.matmul(x, kernel) + gc.Variable(gc.zeros([units])))
-        step: Any = gc.train.AdamOptimizer().minimize(gc.reduce_mean(gc.square(x)))
-        return cut([], [step], [first])
+            kernel = gc.Variable(gc.zeros([WIDTH, WIDTH]))
+            h = gc.nn.relu(gc.matmul(h, kernel) + gc.Variable(gc.zeros([WIDTH])))
+        losses = gc.nn.softmax_cross_entropy_with_logits(labels=labels, logits=h)
+        loss = gc.reduce_mean(losses)
+        plan = FetchPlan([loss, gc.train.AdamOptimizer().minimize(loss)], graph)
+        return cut(plan.values, plan.nodes, [feed_key(v, graph) for v in (x, labels)])
 
 
-def measure_one(layers: int) -> dict[str, float]:
-    """Nodes, and seconds of the passes (with each of the largest) and of code generation."""
-    computation = training_graph(layers)
+def measure(layers: int) -> dict[str, float]:
+    """Seconds per stage, and the counts, for one network."""
+    start = time.perf_counter()
+    computation = network(layers)
+    result = {"layers": layers, "ops": len(computation.nodes), "build": -start}
+    result["build"] += time.perf_counter()
     ctx = Context(Settings())
     start = time.perf_counter()
     program = compile_program(computation, ctx)
-    middle = time.perf_counter()
+    result |= ctx.notes["seconds"]
+    result["verify"] = sum(p.verify_s for p in ctx.notes["passes"])
+    result["compile"] = time.perf_counter() - start
+    start = time.perf_counter()
     emit(program)
-    end = time.perf_counter()
-    return {
-        "nodes": len(computation.nodes),
-        "kernels": len(program.kernels),
-        "passes_s": middle - start,
-        "code_s": end - middle,
-        "total_s": end - start,
-        "fuse_s": ctx.notes["seconds"]["fuse"],
-    }
+    result["emit"] = time.perf_counter() - start
+    result["total"] = result["compile"] + result["emit"]
+    result["kernels"] = len(program.kernels)
+    assert program.plan is not None
+    result["arena_over_bound"] = program.plan.arena_bytes / max(program.plan.lower_bound, 1)
+    return result
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """p of seconds = c * sizes^p, by least squares of the logarithms."""
+    usable = [(n, s) for n, s in zip(sizes, seconds, strict=True) if s > 0]
+    if len(usable) < 2:
+        return float("nan")
+    logs = np.log(np.array(usable))
+    return float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
+
+
+def table(rows: Sequence[Mapping[str, float]]) -> str:
+    """One line per stage, one column per network, and the exponents."""
+    counts = ("layers", "ops", "kernels", "arena_over_bound")
+    ops = [r["ops"] for r in rows]
+    lines = [f"{name:18}" + "".join(f"{r[name]:10.4g}" for r in rows) for name in counts]
+    for name in (n for n in rows[-1] if n not in counts):
+        seconds = [r.get(name, 0.0) for r in rows]
+        cells = "".join(f"{s:10.4f}" for s in seconds)
+        lines.append(f"{name:18}{cells}   ^{exponent(ops, seconds):.2f}")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure, print a table and the exponent of the growth, save."""
-    measure_one(2)
-    rows = [measure_one(layers) for layers in LAYERS]
-    print(f"{'nodes':>7}{'kernels':>9}{'passes s':>10}{'fuse s':>9}{'code s':>9}{'total s':>9}")
-    for r in rows:
-        print(
-            f"{r['nodes']:7.0f}{r['kernels']:9.0f}{r['passes_s']:10.2f}{r['fuse_s']:9.2f}"
-            f"{r['code_s']:9.2f}{r['total_s']:9.2f}"
-        )
-    large = rows[2:]
-    logs = np.log([[r["nodes"], r["total_s"]] for r in large])
-    exponent = float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
-    print(f"total time grows as nodes^{exponent:.2f}")
-    print("saved", save("compile_time", {"rows": rows, "exponent": exponent}))
+    """Measure, print and save."""
+    layers = [int(a) for a in sys.argv[1:]] or LAYERS
+    measure(2)  # what is imported and cached on the first use is not what is measured
+    rows = [measure(n) for n in layers]
+    print(table(rows))
+    exponents = {n: exponent([r["ops"] for r in rows], [r[n] for r in rows]) for n in ("total",)}
+    print(save("compile_time", {"networks": rows, "exponents": exponents}))
 
 
 if __name__ == "__main__":

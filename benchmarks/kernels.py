@@ -1,6 +1,6 @@
 """Fused kernels of the NumPy back end against torch eager and plain NumPy: chains, rows, sums.
 
-    python -m benchmarks.kernels
+python -m benchmarks.kernels
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def _cases() -> dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable
         mean = gc.reduce_mean(x)
         return [gc.reduce_sum(gc.exp(x - gc.reduce_max(x))), gc.reduce_mean(gc.square(x - mean))]
 
-    names = {"gc": {"erf": gc.erf, "tanh": gc.tanh}, "torch": {"erf": torch.erf, "tanh": torch.tanh}}
+    names = {
+        "gc": {"erf": gc.erf, "tanh": gc.tanh},
+        "torch": {"erf": torch.erf, "tanh": torch.tanh},
+    }
     numpy_names = {"erf": _numpy_erf, "tanh": np.tanh}
     return {
         "chain": (

@@ -86,9 +86,7 @@ def collapsed(kernel: Kernel) -> Kernel:
     return replace(kernel, axes=tuple(axes), body=body)
 
 
-def _mergeable(
-    outer: Axis, inner: Axis, i: int, j: int, rows: list[tuple[int, ...]]
-) -> bool:
+def _mergeable(outer: Axis, inner: Axis, i: int, j: int, rows: list[tuple[int, ...]]) -> bool:
     return outer.kind == inner.kind and all(r[i] == r[j] * inner.size for r in rows)
 
 

@@ -1,6 +1,6 @@
 """One model from Python to kernel: every artefact of docs/architecture.md, printed.
 
-    python examples/tour.py [--device numpy|triton]
+python examples/tour.py [--device numpy|triton]
 """
 
 from __future__ import annotations

@@ -8,9 +8,8 @@
 The functions are those of `graphc.frontend`; sessions and `explain` those of `graphc.runtime`.
 """
 
-from graphc import errors
+from graphc import errors, train
 from graphc.frontend import initializers, layers, linalg, losses, math, nn, random
-from graphc import train
 from graphc.frontend.array import (
     broadcast_to,
     concat,

@@ -1,4 +1,4 @@
-"""`graphc.train`: optimizers, schedules and averages of the frontend, and the runtime's checkpoints."""
+"""`graphc.train`: the frontend's optimizers and schedules, and the runtime's checkpoints."""
 
 from graphc.frontend import train as _frontend
 from graphc.frontend.train import *  # noqa: F403
@@ -9,7 +9,7 @@ from graphc.runtime.checkpoint import (
     latest_checkpoint,
 )
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     *_frontend.__all__,
     "CheckpointState",
     "Saver",

@@ -19,8 +19,8 @@ from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.table import OPS
 from graphc.passes.context import Context, Decision
-from graphc.passes.kernel_names import name_kernels
 from graphc.passes.inline import Limits, Refusal
+from graphc.passes.kernel_names import name_kernels
 from graphc.passes.merge import merge
 
 _MOST_SIBLINGS = 6  # readers of one buffer that are paired with one another

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.ir import loop
@@ -120,8 +120,9 @@ def _renamed(body: Sequence[Stmt], suffix: str) -> list[Stmt]:
     result: list[Stmt] = []
     for stmt in body:
         stmt = loop.map_stmt(stmt, change)
-        is_let = isinstance(stmt, loop.Let)
-        result.append(replace(stmt, name=stmt.name + suffix) if is_let else stmt)  # type: ignore[union-attr]
+        if isinstance(stmt, loop.Let):
+            stmt = loop.Let(stmt.name + suffix, stmt.value)
+        result.append(stmt)
     return result
 
 
@@ -159,9 +160,7 @@ def inline_producer(
     return _with_values(a, b, first, values, buffers, limits)
 
 
-def _only_result(
-    a: Kernel, buffers: Mapping[str, Buffer], keep: set[str]
-) -> loop.Store | Refusal:
+def _only_result(a: Kernel, buffers: Mapping[str, Buffer], keep: set[str]) -> loop.Store | Refusal:
     stores = [s for s in a.body if isinstance(s, loop.Store)]
     if a.form != "flat" or len(stores) != 1 or stores[0].access.buffer in keep:
         return Refusal("SPACE", {"form": a.form, "outputs": len(stores)})

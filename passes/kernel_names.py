@@ -1,7 +1,7 @@
 """Names of kernels: where they stand, and what they compute.
 
-    k07_softmax_loss     the eighth kernel; its first and its last op of the user's
-    k12_update_W_b       writes variables, from W to b
+k07_softmax_loss     the eighth kernel; its first and its last op of the user's
+k12_update_W_b       writes variables, from W to b
 """
 
 from __future__ import annotations

@@ -79,14 +79,18 @@ class _Lowering:
 
     # -- names, buffers, kernels
 
-    def buffer(self, node: Node, shape: Sequence[int], dtype: DType, role: str, value: Any = None) -> str:
+    def buffer(
+        self, node: Node, shape: Sequence[int], dtype: DType, role: str, value: Any = None
+    ) -> str:
         name = self.unique(node.name, "_b")
         self.buffers[name] = Buffer(name, dtype, tuple(shape), role, node.name, value)
         return name
 
     def unique(self, name: str, suffix: str = "") -> str:
         base = re.sub(r"\W+", "_", name).strip("_") or "x"
-        if re.fullmatch(r"[ivrkp]\d*|tl|np|lo|hi|\d.*", base) or suffix == "_b" and base in _RESERVED:
+        if re.fullmatch(r"[ivrkp]\d*|tl|np|lo|hi|\d.*", base) or (
+            suffix == "_b" and base in _RESERVED
+        ):
             base += "_"
         name, count = base, self.name_counts.get(base, 0)
         while name in self.name_counts:
@@ -135,10 +139,18 @@ class _Lowering:
             else:
                 origin, array = source[0].name, np.arange(source[1], dtype=dtype.numpy)
             name = self.unique(origin, "_b")
-            self.buffers[name] = Buffer(name, dtype, array.shape, loop.CONSTANT, name, Literal(array))
+            self.buffers[name] = Buffer(
+                name, dtype, array.shape, loop.CONSTANT, name, Literal(array)
+            )
             self.virtual[key] = name
         if isinstance(source, Const):
-            return replace(access, buffer=self.virtual[key], strides=(0,) * len(access.strides), offset=0, divisor=1)
+            return replace(
+                access,
+                buffer=self.virtual[key],
+                strides=(0,) * len(access.strides),
+                offset=0,
+                divisor=1,
+            )
         return replace(access, buffer=self.virtual[key])
 
     def compute(self, expr: Expr) -> Expr:
@@ -158,12 +170,11 @@ class _Lowering:
         commit = len(self.kernels)
         for (variable, value), view in zip(self.computation.updates, commit_values, strict=True):
             self.commit(variable, value, view)
-        variables = [
-            b.name for b in self.buffers.values() if b.role == loop.VARIABLE
-        ]
+        variables = [b.name for b in self.buffers.values() if b.role == loop.VARIABLE]
         updates = [self.dense[n.outputs[0]] for n, _ in self.computation.updates]
+        kernels = name_kernels(self.kernels, self.buffers)
         return loop.Program(
-            self.buffers, name_kernels(self.kernels, self.buffers), tuple(inputs), tuple(outputs), tuple(variables),
+            self.buffers, kernels, tuple(inputs), tuple(outputs), tuple(variables),
             tuple(updates), commit,
         )  # fmt: skip
 
@@ -220,7 +231,9 @@ class _Lowering:
 
     def constant(self, node: Node) -> None:
         value, array = node.outputs[0], node.attrs["value"].array
-        uniform = array.size > 0 and (array.size == 1 or array.tobytes() == array.ravel()[:1].tobytes() * array.size)
+        uniform = array.size > 0 and (
+            array.size == 1 or array.tobytes() == array.ravel()[:1].tobytes() * array.size
+        )
         if not uniform:
             name = self.buffer(node, array.shape, value.dtype, loop.CONSTANT, node.attrs["value"])
             self.dense[value] = name
@@ -372,7 +385,7 @@ class _Lowering:
         self.kernel(node, axes, (stmt, store))
 
     def reduce_axes(self, shape: Sequence[int], gone: set[int]) -> tuple[Axis, ...]:
-        result = []
+        result: list[Axis] = []
         for i, d in enumerate(shape):
             if d != 1:
                 kind = loop.REDUCE if i in gone else loop.PARALLEL
@@ -420,7 +433,9 @@ class _Lowering:
             view = self.dense_view(value)
         position = {c: i for i, c in enumerate(labels)}
         return self.resolve(
-            map_load(view.load, lambda s: tuple(s[position[c]] if c in position else 0 for c in order))
+            map_load(
+                view.load, lambda s: tuple(s[position[c]] if c in position else 0 for c in order)
+            )
         )
 
     def index(self, node: Node) -> None:
@@ -437,7 +452,10 @@ class _Lowering:
             View(self.views[indices].shape, self.views[indices].load), indices.type.static_shape
         )
         inner = map_load(
-            wide.load, lambda s: squeeze_strides((*(0,) * axis, *s, *(0,) * (len(shape) - axis - rank)), shape)
+            wide.load,
+            lambda s: squeeze_strides(
+                (*(0,) * axis, *s, *(0,) * (len(shape) - axis - rank)), shape
+            ),
         )
         expr = loop.Gather(
             Access(source.load.pieces[0].buffer, squeeze_strides(spread, shape)),
@@ -499,7 +517,12 @@ def cast(expr: Expr, dtype: DType) -> Expr:
     """The expression in another dtype."""
     if expr.dtype is dtype:
         return expr
-    if isinstance(expr, Const) and dtype.is_floating and expr.dtype.is_floating and dtype.bits >= expr.dtype.bits:
+    if (
+        isinstance(expr, Const)
+        and dtype.is_floating
+        and expr.dtype.is_floating
+        and dtype.bits >= expr.dtype.bits
+    ):
         return Const(expr.value, dtype)
     return Apply("cast", (expr,), dtype)
 

@@ -113,7 +113,7 @@ def most_freed(graph: KernelGraph) -> list[int]:
         ran[i] = True
         done.append(i)
         born.update(graph.kernels[i].outputs)
-        changed = set()
+        changed: set[int] = set()
         for name in graph.kernels[i].inputs:
             left[name] -= 1
             if left[name] == 1:  # whoever reads it last frees it

@@ -140,7 +140,7 @@ def _read(file: str) -> dict[str, np.ndarray]:
     try:
         with safe_open(file, framework="numpy") as reader:
             notes = json.loads((reader.metadata() or {}).get("graphc", "{}"))
-            arrays = {name: reader.get_tensor(name) for name in reader.keys()}
+            arrays = {name: reader.get_tensor(name) for name in list(reader.keys())}
     except (SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
     for name in notes.get("bfloat16", ()):

@@ -73,7 +73,9 @@ class Report:
         widths = [max(len(r[i]) for r in rows) for i in range(4)]
         lines = [_row(r, widths) for r in rows]
         lines.insert(1, "-" * (sum(widths) + 14))
-        edges = [f"  {u.edge[0]} -> {u.edge[1]}: {u.reason} {_numbers(u.numbers)}" for u in self.unfused]
+        edges = [
+            f"  {u.edge[0]} -> {u.edge[1]}: {u.reason} {_numbers(u.numbers)}" for u in self.unfused
+        ]
         return "\n".join(
             [
                 f"{self.device}: {self.nodes_before} ops -> {self.nodes_after} after the passes -> "

@@ -79,7 +79,9 @@ def feed_key(x: Any, graph: Graph) -> Value:
     to_value = getattr(x, "__graphc_value__", None)
     value = to_value() if to_value is not None else x
     if not isinstance(value, Value):
-        raise FeedError(f"cannot feed {x!r} of type {type(x).__name__}: keys of feed_dict are tensors")
+        raise FeedError(
+            f"cannot feed {x!r} of type {type(x).__name__}: keys of feed_dict are tensors"
+        )
     if value.node.graph is not graph:
         raise FeedError(f"cannot feed {value!r}: it belongs to another graph than the session")
     return value

@@ -115,9 +115,7 @@ class Session:
         arrays = [feed_array(v, x) for v, x in zip(prepared.feeds, feeds.values(), strict=True)]
         return prepared.plan.assemble(self._execute(prepared, arrays))
 
-    def make_callable(
-        self, fetches: Any, feed_list: Sequence[Any] = ()
-    ) -> Callable[..., Any]:
+    def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
         """A function of the fed values, in the order of `feed_list`: the shortest way to run."""
         prepared = self._prepare(fetches, tuple(feed_list))
         feeds, plan = prepared.feeds, prepared.plan
@@ -205,7 +203,9 @@ class Session:
         )
         what = "compiled again for new feeds" if prepared.by_shape else "compiled"
         names = [v.node.name for v in prepared.plan.values] + [n.name for n in prepared.plan.nodes]
-        _log.info("%s: %s with %s in %.3f s", what, ", ".join(names[:4]), feeds or "no feeds", seconds)
+        _log.info(
+            "%s: %s with %s in %.3f s", what, ", ".join(names[:4]), feeds or "no feeds", seconds
+        )
 
     def _storage_of(self, variable: Node) -> Storage:
         storage = self._storage.get(variable)

@@ -85,9 +85,7 @@ def backward(y: Value, xs: Sequence[Value]) -> list[Value]:
     return [pending[x] if x in pending else OPS["zeros_like"](x) for x in xs]
 
 
-def _spread_back(
-    node: Node, grads: Sequence[Value | None], pending: dict[Value, Value]
-) -> None:
+def _spread_back(node: Node, grads: Sequence[Value | None], pending: dict[Value, Value]) -> None:
     rule = node.op.grad
     if isinstance(rule, NoGradient):
         assert rule.zero, f"{node.op} blocks the gradient"
@@ -292,7 +290,9 @@ class Builder:
         if not shape or 2 * x.type.size > _MOST_ELEMENTS:
             return self.unary(x)
         alike = [v for v in self.pool if v.type.static_shape == shape]
-        others = [alike[self.choose(len(alike))] for _ in range(1 + self.choose(2))] if alike else []
+        others = (
+            [alike[self.choose(len(alike))] for _ in range(1 + self.choose(2))] if alike else []
+        )
         return OPS["concat"](x, *others, axis=self.choose(len(shape)))
 
     def spread(self, x: Value) -> Value:

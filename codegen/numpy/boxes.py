@@ -67,7 +67,9 @@ def _box(access: Access, sizes: Sequence[int], fixed: dict[int, int]) -> Box | N
     offset = access.offset + sum(s * a for s, a in zip(access.strides, starts, strict=True))
     strides = [s * step for s, step in zip(access.strides, steps, strict=True)]
     assert offset % access.divisor == 0, "the guards promise that the divisor divides"
-    inner = tuple(0 if n == 1 else s // access.divisor for s, n in zip(strides, counts, strict=True))
+    inner = tuple(
+        0 if n == 1 else s // access.divisor for s, n in zip(strides, counts, strict=True)
+    )
     return Box(tuple(starts), tuple(counts), tuple(steps), inner, offset // access.divisor)
 
 

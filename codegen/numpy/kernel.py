@@ -153,13 +153,23 @@ class KernelEmitter:
                     self.release(operand.slot)
             self.tile = None
             self.sliced.clear()
-        after = [
-            s for i, s in enumerate(body)
-            if (isinstance(s, loop.Let) and levels[i] == level + 1 and not self.scope[s.name] & reduced)
-            or (i in own and i not in over)
-        ]  # fmt: skip
-        lets = [s for i, s in enumerate(body) if level == 0 and isinstance(s, loop.Let) and levels[i] == 0 and not self.scope[s.name] & reduced]
-        self.statements([s for s in (*lets, *after) if not (isinstance(s, loop.Let) and s.name in self.names)], pin=True)
+        self.statements(self.between(level, levels, set(own) - set(over)), pin=True)
+
+    def between(self, level: int, levels: dict[int, int], own: set[int]) -> list[loop.Stmt]:
+        """What follows a phase's loop: statements without the row, before the next level's."""
+        reduced = set(self.kernel.reduced)
+        ready = (level + 1,) if level else (0, 1)
+        return [
+            s
+            for i, s in enumerate(self.kernel.body)
+            if i in own
+            or (
+                isinstance(s, loop.Let)
+                and levels[i] in ready
+                and not self.scope[s.name] & reduced
+                and s.name not in self.names
+            )
+        ]
 
     def spans(self, stmt: loop.Stmt) -> set[int]:
         result: set[int] = set()
@@ -187,7 +197,6 @@ class KernelEmitter:
         """The lets over the row that these statements use, also through one another."""
         body = self.kernel.body
         where = {s.name: i for i, s in enumerate(body) if isinstance(s, loop.Let)}
-        reduced = set(self.kernel.reduced)
         found: set[int] = set()
         stack = [n for i in indices for e in loop.expressions(body[i]) for n in loop.refs(e)]
         while stack:
@@ -195,7 +204,6 @@ class KernelEmitter:
             i = where.get(name)
             if i is None or i in found or name in self.names:
                 continue
-            assert self.scope[name] & reduced or True
             found.add(i)
             stack.extend(n for e in loop.expressions(body[i]) for n in loop.refs(e))
         return sorted(found)
@@ -206,7 +214,9 @@ class KernelEmitter:
                 operand = self.register(stmt.dtype, self.result_span(stmt))
                 self.pin(operand)
                 self.names[stmt.name] = operand
-                self.line(f"{operand.text}.fill({literal(neutral(stmt.op, stmt.dtype), stmt.dtype)})")
+                self.line(
+                    f"{operand.text}.fill({literal(neutral(stmt.op, stmt.dtype), stmt.dtype)})"
+                )
 
     def result_span(self, stmt: loop.Reduce | loop.Dot) -> frozenset[int]:
         return self.scope[stmt.name]
@@ -259,7 +269,9 @@ class KernelEmitter:
                     raise AssertionError("a call is alone in its kernel")
         self.sliced.clear()
 
-    def direct_target(self, name: str, value: loop.Expr, rest: Sequence[loop.Stmt]) -> Operand | None:
+    def direct_target(
+        self, name: str, value: loop.Expr, rest: Sequence[loop.Stmt]
+    ) -> Operand | None:
         """The buffer into which the let may compute right away, when it is stored as it is."""
         if isinstance(value, (loop.Ref, loop.Const)):
             return None
@@ -330,7 +342,9 @@ class KernelEmitter:
         if stmt.op.startswith("arg"):
             self.line(f"s.arg_reduce(np.{stmt.op}, {text}, {axes}, {result.text})")
         else:
-            self.line(f"{_REDUCE[stmt.op]}.reduce({text}, {axes}, out={result.text}, keepdims=True)")
+            self.line(
+                f"{_REDUCE[stmt.op]}.reduce({text}, {axes}, out={result.text}, keepdims=True)"
+            )
         self.drop(value)
         self.names[stmt.name] = result
 
@@ -414,7 +428,11 @@ class KernelEmitter:
         for stmt in stmts:
             for e in loop.expressions(stmt):
                 for part in loop.walk(e):
-                    if isinstance(part, loop.Load) and not part.is_plain and part not in self.loaded:
+                    if (
+                        isinstance(part, loop.Load)
+                        and not part.is_plain
+                        and part not in self.loaded
+                    ):
                         operand = self.guarded(part)
                         self.pin(operand)
                         self.loaded[part] = operand
@@ -467,7 +485,9 @@ class KernelEmitter:
             start = e.value.offset if n == 0 else 0
             shape = tuple(-1 if j == i else 1 for j in range(len(self.sizes)))
             vector = f"np.arange({self.sizes[i]}) * {e.value.strides[i]} + {start}"
-            self.bound.append(f"{name} = ({vector}).astype(np.{numpy_name(e.dtype)}).reshape({shape})")
+            self.bound.append(
+                f"{name} = ({vector}).astype(np.{numpy_name(e.dtype)}).reshape({shape})"
+            )
             texts.append(self.slice(name, frozenset({i})))
         if len(used) == 1:
             return Operand(texts[0], e.dtype, frozenset(used))
@@ -640,7 +660,9 @@ class KernelEmitter:
             merged = [self.merged_stride(access, axes) for axes in (rows, columns)]
             if None not in merged:
                 strides = (*(access.strides[i] for i in batch), *merged)
-                return self.bind_view(access.buffer, shape, [s or 0 for s in strides], access.offset)
+                return self.bind_view(
+                    access.buffer, shape, [s or 0 for s in strides], access.offset
+                )
         order = [*batch, *rows, *columns]
         value = self.expr(e, None)
         flat = self.register_of(dtype, (math.prod(self.sizes[i] for i in order),), frozenset({-1}))
@@ -673,7 +695,12 @@ class KernelEmitter:
         return stride or 0
 
     def dot_target(
-        self, stmt: loop.Dot, rest: Sequence[loop.Stmt], batch: list[int], m: list[int], n: list[int]
+        self,
+        stmt: loop.Dot,
+        rest: Sequence[loop.Stmt],
+        batch: list[int],
+        m: list[int],
+        n: list[int],
     ) -> str | None:
         """The buffer itself, when the product is only stored."""
         if len(rest) != 1 or not isinstance(rest[0], loop.Store):

@@ -73,9 +73,7 @@ def gather(
         np.copyto(out, out.dtype.type(fill), where=~inside)
 
 
-def guarded(
-    flat: np.ndarray, index: np.ndarray, holds: np.ndarray, out: np.ndarray
-) -> None:
+def guarded(flat: np.ndarray, index: np.ndarray, holds: np.ndarray, out: np.ndarray) -> None:
     """out = flat[index] where `holds`; both are precomputed over out's shape."""
     np.copyto(out, flat[index], where=holds)
 

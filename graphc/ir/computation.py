@@ -143,7 +143,9 @@ def substitute(computation: Computation, mapping: dict[Value, Value]) -> Computa
         return mapping.get(value, value)
 
     inputs = [new(node.outputs[0]).node for node in computation.inputs]
-    updates = [(new(variable.outputs[0]).node, new(value)) for variable, value in computation.updates]
+    updates = [
+        (new(variable.outputs[0]).node, new(value)) for variable, value in computation.updates
+    ]
     return computation.replace(inputs, [new(v) for v in computation.outputs], updates)
 
 

@@ -15,7 +15,6 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -470,9 +469,7 @@ class Graph:
                 )
         with self._lock:
             full = name[:-1] if name and name.endswith("/") else self.unique_name(name or op.name)
-            node = Node(
-                op, inputs, attrs, types, full, user_location(), (), self.control, self
-            )
+            node = Node(op, inputs, attrs, types, full, user_location(), (), self.control, self)
             self._nodes[full] = node
         return node
 
@@ -624,9 +621,7 @@ def _as_known(x: Any) -> Value | None:
     return to_value() if to_value is not None else None
 
 
-def convert(
-    x: Any, dtype: Any = None, like: DType | None = None, name: str | None = None
-) -> Value:
+def convert(x: Any, dtype: Any = None, like: DType | None = None, name: str | None = None) -> Value:
     """`x` as a value: itself, a variable's reading, or a constant.
 
     A Python number or an array takes `dtype`, else the dtype `like` where it can be held

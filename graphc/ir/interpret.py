@@ -229,9 +229,7 @@ class _KernelRun:
         assert op.numpy is not None
         attrs = dict(stmt.attrs)
         shapes = attrs.pop("shapes")
-        inputs = [
-            self.buffers[n].reshape(s) for n, s in zip(stmt.inputs, shapes, strict=True)
-        ]
+        inputs = [self.buffers[n].reshape(s) for n, s in zip(stmt.inputs, shapes, strict=True)]
         result = op.numpy(attrs, *inputs)
         results = result if isinstance(result, (tuple, list)) else (result,)
         for name, array in zip(stmt.outputs, results, strict=True):

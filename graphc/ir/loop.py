@@ -502,9 +502,7 @@ def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:
 def format_linear(value: Linear, axes: Sequence[Axis]) -> str:
     """`3*i + j + 2`."""
     terms = [
-        a.name if s == 1 else f"{s}*{a.name}"
-        for a, s in zip(axes, value.strides, strict=True)
-        if s
+        a.name if s == 1 else f"{s}*{a.name}" for a, s in zip(axes, value.strides, strict=True) if s
     ]
     if value.offset or not terms:
         terms.append(str(value.offset))

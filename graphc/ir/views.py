@@ -111,6 +111,7 @@ def apply_linear(outer: Linear, inner: Sequence[Linear]) -> Linear:
 
 def compose_scalar(view: View, rank: int, shape: tuple[int, ...]) -> View:
     """A rank-0 view read at every position of `shape`."""
+
     def widen(linear: Linear) -> Linear:
         return Linear((0,) * rank, linear.offset)
 

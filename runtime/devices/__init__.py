@@ -48,7 +48,9 @@ def open_device(name: str) -> Device:
         except DeviceError as error:
             reasons.append(f"{candidate}: {error}")
         else:
-            _log.info("device auto takes %s%s", candidate, f" ({'; '.join(reasons)})" * bool(reasons))
+            _log.info(
+                "device auto takes %s%s", candidate, f" ({'; '.join(reasons)})" * bool(reasons)
+            )
             return device
     raise DeviceError("no device works: " + "; ".join(reasons))
 

@@ -105,9 +105,7 @@ class NumPyExecutable:
             return []
         return self._collect(flat, outputs)
 
-    def _collect(
-        self, flat: list[np.ndarray], outputs: dict[str, np.ndarray]
-    ) -> list[np.ndarray]:
+    def _collect(self, flat: list[np.ndarray], outputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Each fetched value in an array of its own, also one that is fetched twice or fed."""
         result: list[np.ndarray] = []
         given: set[str] = set()

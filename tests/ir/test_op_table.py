@@ -85,7 +85,9 @@ def test_types_and_numpy_back_end(name: str, sample: Sample) -> None:
     results = NumPyDevice().load(program, {}, Settings()).run(feeds, 0)
     for got, want in zip(results, expected, strict=True):
         assert got.dtype == want.dtype and got.shape == want.shape
-        tolerance = {"rtol": 2e-5, "atol": 2e-5} if want.dtype.kind == "f" else {"rtol": 0, "atol": 0}
+        tolerance = (
+            {"rtol": 2e-5, "atol": 2e-5} if want.dtype.kind == "f" else {"rtol": 0, "atol": 0}
+        )
         np.testing.assert_allclose(got, want, **tolerance)
 
 

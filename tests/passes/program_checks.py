@@ -13,8 +13,8 @@ from graphc.ir.interpret import evaluate, run_program
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
-from graphc.passes.pipeline import PIPELINE
 from graphc.passes.manager import run_passes
+from graphc.passes.pipeline import PIPELINE
 
 Given = Mapping[Node, np.ndarray]
 

@@ -47,9 +47,7 @@ def variable(*shape: int, name: str = "v") -> Value:
 
 def arrays_for(values: Sequence[Value], seed: int = 0) -> dict[Node, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {
-        v.node: np.asarray(rng.uniform(-1, 1, v.type.static_shape), np.float32) for v in values
-    }
+    return {v.node: np.asarray(rng.uniform(-1, 1, v.type.static_shape), np.float32) for v in values}
 
 
 Make = Callable[..., "Value | list[Value]"]
@@ -95,7 +93,9 @@ ONE_KERNEL: dict[str, tuple[Make, list[tuple[int, ...]], str]] = {
     "reshape_between": (
         lambda x: exp(OPS["reshape"](tanh(x), shape=(5, 4, 3))), [(5, 12)], "flat",
     ),
-    "reshape_that_joins": (lambda x: exp(OPS["reshape"](tanh(x), shape=(-1,))), [(5, 4, 3)], "flat"),
+    "reshape_that_joins": (
+        lambda x: exp(OPS["reshape"](tanh(x), shape=(-1,))), [(5, 4, 3)], "flat",
+    ),
     "row_with_producers_and_consumers": (
         lambda x, s: total(exp(x * s), axis=(1,)) * 2.0 + 1.0, [(7, 5), (7, 1)], "row",
     ),
@@ -129,7 +129,9 @@ ONE_KERNEL: dict[str, tuple[Make, list[tuple[int, ...]], str]] = {
         lambda x, y: exp(OPS["concat"](x, y, axis=1)) + 1.0, [(3, 4), (3, 2)], "flat",
     ),
     "scalars": (lambda x, y: exp(x) * y + total(x), [(), ()], "flat"),
-    "one_element": (lambda x: OPS["softmax"](x) + total(x, axis=(1,), keepdims=True), [(1, 1)], "flat"),
+    "one_element": (
+        lambda x: OPS["softmax"](x) + total(x, axis=(1,), keepdims=True), [(1, 1)], "flat",
+    ),
 }  # fmt: skip
 
 
@@ -147,9 +149,7 @@ def test_one_kernel(name: str) -> None:
 
 def test_nan_and_infinities_pass_through_fused_rows() -> None:
     x = placeholder(4, 3)
-    array = np.array(
-        [[1, np.nan, 2], [np.inf, 0, 1], [-np.inf, 1, 2], [-np.inf] * 3], np.float32
-    )
+    array = np.array([[1, np.nan, 2], [np.inf, 0, 1], [-np.inf, 1, 2], [-np.inf] * 3], np.float32)
     outputs = [OPS["softmax"](x), OPS["reduce_max"](x, axis=(1,)), OPS["maximum"](x, exp(x))]
     program, _ = check_values(outputs, {x.node: array})
     only_kernel(program)

@@ -149,9 +149,9 @@ def test_axis_is_split_where_the_other_kernel_has_two() -> None:
 
 
 def test_axes_that_cannot_be_split_alike() -> None:
-    made = buffers(x=(4, 6), t=(4, 6), y=(8, 3))
+    made = buffers(x=(4, 6), t=(4, 6), y=(6, 4))
     a = flat("a", apply("exp", load("x", 1, 4)), at("t", 6, 1), 4, 6)
-    b = flat("b", apply("tanh", load("t", 3, 1)), at("y", 3, 1), 8, 3)
+    b = flat("b", apply("tanh", load("t", 4, 1)), at("y", 4, 1), 6, 4)
     assert refusal(a, b, made) == "SPACE"
 
 

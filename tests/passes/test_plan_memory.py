@@ -170,7 +170,6 @@ def test_result_replaces_only_its_like() -> None:
     assert replaces(body, old=int32)
 
 
-
 def test_rows_and_operands_of_dots_are_left_alone() -> None:
     axes = (Axis("i", SIZE), Axis("k", 4, loop.REDUCE))
 

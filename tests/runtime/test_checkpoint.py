@@ -20,7 +20,8 @@ def session() -> Iterator[gc.Session]:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["float16", "bfloat16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool"]
+    "dtype",
+    ["float16", "bfloat16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool"],
 )
 def test_every_dtype_exactly(session: gc.Session, tmp_path: Path, dtype: str) -> None:
     raw = np.array([[0, 1, -3], [7, 2, 5]])

@@ -193,7 +193,10 @@ def test_failed_run_leaves_variables(session: gc.Session, monkeypatch: Any) -> N
 def test_sessions_and_graphs_are_apart(graph: gc.Graph) -> None:
     v = gc.Variable(1.0)
     add = v.assign_add(1.0)
-    with gc.Session(graph=graph, device="numpy") as one, gc.Session(graph=graph, device="numpy") as two:
+    with (
+        gc.Session(graph=graph, device="numpy") as one,
+        gc.Session(graph=graph, device="numpy") as two,
+    ):
         one.run(v.initializer)
         two.run(v.initializer)
         one.run(add)
@@ -279,7 +282,9 @@ with gc.Session(device="numpy") as s:
 
 def test_same_numbers_in_every_process() -> None:
     run = [sys.executable, "-c", _RANDOM]
-    one, two = (subprocess.run(run, capture_output=True, text=True, check=True).stdout for _ in "ab")
+    one, two = (
+        subprocess.run(run, capture_output=True, text=True, check=True).stdout for _ in "ab"
+    )
     assert one == two and "array" in one
 
 

@@ -117,7 +117,10 @@ def _matmul_type(types: Types, attrs: Attrs) -> TensorType:
         return TensorType(dtype, None)
     if len(a.shape) < 2 or len(b.shape) < 2:
         raise ShapeError(f"matmul needs matrices (rank 2 or more), got {a} and {b}")
-    (m, inner), (k, n) = _matrix_dims(a, attrs["transpose_a"]), _matrix_dims(b, attrs["transpose_b"])
+    (m, inner), (k, n) = (
+        _matrix_dims(a, attrs["transpose_a"]),
+        _matrix_dims(b, attrs["transpose_b"]),
+    )
     if isinstance(inner, int) and isinstance(k, int) and inner != k:
         raise ShapeError(_mismatch(a, b, attrs))
     batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])

@@ -56,7 +56,10 @@ def channel_axis(data_format: str) -> int:
 
 
 def padding_of(
-    padding: Any, size: Sequence[int], window: Sequence[int], stride: Sequence[int],
+    padding: Any,
+    size: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
     dilation: Sequence[int],
 ) -> tuple[Pair, Pair]:
     """(before, after) per spatial dim. SAME: as many windows as strides fit, odd rest after."""
@@ -85,9 +88,7 @@ def check_window(attrs: Attrs, window: Any) -> None:
     """AttributeValueError unless window, strides, dilations and padding are what they can be."""
     padding = attrs["padding"]
     explicit = isinstance(padding, tuple) and len(padding) == 2
-    if padding not in ("SAME", "VALID") and not (
-        explicit and all(_is_pair(p, 0) for p in padding)
-    ):
+    if padding not in ("SAME", "VALID") and not (explicit and all(_is_pair(p, 0) for p in padding)):
         raise AttributeValueError(
             f"padding is 'SAME', 'VALID' or ((top, bottom), (left, right)), got {padding!r}"
         )
@@ -344,9 +345,7 @@ def _filter_sample(rng: np.random.Generator, x: Any, w: Any, attrs: Any) -> Samp
     return Sample((x, g, w), attrs, (0, 1))
 
 
-def _register(
-    name: str, type_rule: Any, decompose: Any, grad: Any, samples: Any, doc: str
-) -> Op:
+def _register(name: str, type_rule: Any, decompose: Any, grad: Any, samples: Any, doc: str) -> Op:
     return register(
         Op(
             name, Kind.COMPOSITE, type_rule, attrs=_ATTRS, grad=grad, decompose=decompose,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,8 @@ def _scatter_numpy(attrs: Attrs, g: np.ndarray, indices: np.ndarray) -> np.ndarr
     flat = indices.reshape(-1)
     inside = (flat >= 0) & (flat < size)
     # one after the other, in the order of the indices: the same sum at every run
-    np.add.at(out, (slice(None), flat[inside]), rows[:, inside])
+    where: Any = (slice(None), flat[inside])
+    np.add.at(out, where, rows[:, inside])
     return out.reshape(*lead, size, *tail).astype(g.dtype, copy=False)
 
 

@@ -39,9 +39,7 @@ def _cross_entropy(labels: Value, logits: Value) -> Value:
     return -red.reduce_sum(labels * log_softmax(logits, axis=-1), axis=(-1,))
 
 
-def _cross_entropy_grad(
-    g: Value, _: Value, labels: Value, logits: Value
-) -> tuple[Value, Value]:
+def _cross_entropy_grad(g: Value, _: Value, labels: Value, logits: Value) -> tuple[Value, Value]:
     wide = mv.expand_dims(g, axis=-1)
     total = red.reduce_sum(labels, axis=(-1,), keepdims=True)
     d_logits = wide * (softmax(logits, axis=-1) * total - labels)
@@ -243,8 +241,9 @@ def _weighted_grad(
 
 weighted_cross_entropy = composite(
     "weighted_cross_entropy",
-    lambda labels, logits, pos_weight: (1.0 - labels) * logits
-    + (labels * (pos_weight - 1.0) + 1.0) * softplus(-logits),
+    lambda labels, logits, pos_weight: (
+        (1.0 - labels) * logits + (labels * (pos_weight - 1.0) + 1.0) * softplus(-logits)
+    ),
     arity=3,
     grad=_weighted_grad,
     type_rule=_pair_type,

@@ -96,10 +96,7 @@ def _adjoint_grad(node: Node, g: Value | None) -> Sequence[Value | None]:
 
 
 def _again(op: Op, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
-    parts = [
-        zeros_like(x) if g is None else g
-        for g, x in zip(grads, node.inputs[1:], strict=True)
-    ]
+    parts = [zeros_like(x) if g is None else g for g, x in zip(grads, node.inputs[1:], strict=True)]
     return [op(*parts, **node.attrs)] + [None] * len(parts)
 
 
@@ -310,7 +307,14 @@ broadcast_to: Op = movement(
     samples=lambda: [
         Sample((_array(3, 1),), {"shape": (2, 3, 4)}),
         Sample((_array(),), {"shape": (5,)}),
-        Sample((_array(1,),), {"shape": (0,)}),
+        Sample(
+            (
+                _array(
+                    1,
+                ),
+            ),
+            {"shape": (0,)},
+        ),
     ],
     host_inputs={1: "shape"},
     doc="NumPy's broadcast to a shape.",
@@ -343,9 +347,7 @@ def _sum_to(node: Node) -> Value:
     g, like = node.inputs
     source, target = g.type.static_shape, like.type.static_shape
     lead = len(source) - len(target)
-    axes = tuple(
-        i for i, d in enumerate(source) if i < lead or (target[i - lead] == 1 and d != 1)
-    )
+    axes = tuple(i for i, d in enumerate(source) if i < lead or (target[i - lead] == 1 and d != 1))
     summed = OPS["reduce_sum"](g, axis=axes) if axes else g
     return reshape_to(summed, target)
 
@@ -496,9 +498,23 @@ slice_: Op = movement(
     attrs={"start": REQUIRED, "size": REQUIRED, "step": REQUIRED},
     samples=lambda: [
         Sample((_array(5, 7),), {"start": (1, 0), "size": (3, 4), "step": (1, 2)}),
-        Sample((_array(5,),), {"start": (4,), "size": (5,), "step": (-1,)}),
+        Sample(
+            (
+                _array(
+                    5,
+                ),
+            ),
+            {"start": (4,), "size": (5,), "step": (-1,)},
+        ),
         Sample((_array(6, 2),), {"start": (5, 1), "size": (2, 1), "step": (-3, 1)}),
-        Sample((_array(4,),), {"start": (2,), "size": (0,), "step": (1,)}),
+        Sample(
+            (
+                _array(
+                    4,
+                ),
+            ),
+            {"start": (2,), "size": (0,), "step": (1,)},
+        ),
     ],
     doc="size elements from start on, in steps (negative ones go back), along every dim.",
 )
@@ -590,7 +606,14 @@ pad: Op = movement(
     attrs={"low": REQUIRED, "high": REQUIRED, "interior": REQUIRED, "fill": 0},
     samples=lambda: [
         Sample((_array(3, 2),), {"low": (1, 0), "high": (0, 2), "interior": (0, 0)}),
-        Sample((_array(4,),), {"low": (-1,), "high": (2,), "interior": (2,)}),
+        Sample(
+            (
+                _array(
+                    4,
+                ),
+            ),
+            {"low": (-1,), "high": (2,), "interior": (2,)},
+        ),
         Sample((_array(0, 2),), {"low": (1, 1), "high": (1, 0), "interior": (0, 0)}),
     ],
     doc="low elements of `fill` before, high after (negative: cut off), interior in between.",
@@ -820,7 +843,12 @@ def _spread_type(types: Types, attrs: Attrs) -> TensorType:
     return types[0].with_shape((*attrs["shape"], *attrs["window"]))
 
 
-_WINDOW_ATTRS: Attrs = {"axes": REQUIRED, "window": REQUIRED, "stride": REQUIRED, "dilation": REQUIRED}
+_WINDOW_ATTRS: Attrs = {
+    "axes": REQUIRED,
+    "window": REQUIRED,
+    "stride": REQUIRED,
+    "dilation": REQUIRED,
+}
 
 
 def _gather_windows(g: Value, x: tuple[Value, ...], attrs: Attrs) -> list[Value | None]:
@@ -966,7 +994,9 @@ def _getitem(node: Node) -> Value:
 def _getitem_adjoint(g: Value, x: tuple[Value, ...], attrs: Attrs) -> list[Value | None]:
     triples, _ = _slice_dims(attrs["key"], x[0].type.static_shape)
     start, size, step = (tuple(t[i] for t in triples) for i in range(3))
-    return list(_slice_adjoint(reshape_to(g, size), x, {"start": start, "size": size, "step": step}))
+    return list(
+        _slice_adjoint(reshape_to(g, size), x, {"start": start, "size": size, "step": step})
+    )
 
 
 def _getitem_numpy(attrs: Attrs, x: np.ndarray) -> np.ndarray:

@@ -110,9 +110,7 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 selu = composite(
     "selu",
     lambda x: pw.where(x > 0, x, pw.expm1(x) * _SELU_ALPHA) * _SELU_SCALE,
-    grad=lambda g, y, x: pw.where(
-        x > 0, g * _SELU_SCALE, g * (y + _SELU_SCALE * _SELU_ALPHA)
-    ),
+    grad=lambda g, y, x: pw.where(x > 0, g * _SELU_SCALE, g * (y + _SELU_SCALE * _SELU_ALPHA)),
     samples=_activation_samples,
     doc="scale * elu(x, alpha) with the scale and alpha that keep mean 0 and variance 1",
 )

@@ -205,8 +205,7 @@ def _layer_norm_samples() -> Iterable[Sample]:
     rng = np.random.default_rng(59)
     for shape, rank in (((3, 5), 1), ((2, 3, 7), 1), ((2, 3, 4), 2), ((5,), 1), ((0, 3), 1)):
         x, gamma, beta = (
-            rng.standard_normal(s).astype(np.float32)
-            for s in (shape, shape[-rank:], shape[-rank:])
+            rng.standard_normal(s).astype(np.float32) for s in (shape, shape[-rank:], shape[-rank:])
         )
         yield Sample((x * 2 + 1, gamma, beta), {"epsilon": 1e-3})
     special = np.array([[1, np.nan, 2], [np.inf, 0, 1], [5, 5, 5]], np.float32)
@@ -395,8 +394,9 @@ def _l2_samples() -> Iterable[Sample]:
 
 l2_normalize = composite(
     "l2_normalize",
-    lambda x, axis, epsilon: x
-    * pw.rsqrt(pw.maximum(_square_sum(x, axis), convert(epsilon, like=x.dtype))),
+    lambda x, axis, epsilon: (
+        x * pw.rsqrt(pw.maximum(_square_sum(x, axis), convert(epsilon, like=x.dtype)))
+    ),
     attrs={"axis": None, "epsilon": 1e-12},
     grad=_l2_normalize_grad,
     samples=_l2_samples,
@@ -438,9 +438,7 @@ channel_square_sum: Op = composite(
     "channel_square_sum",
     lambda x, depth_radius: red.reduce_sum(pw.square(_neighbours(x, depth_radius)), axis=(4,)),
     attrs={"depth_radius": 1},
-    grad=lambda g, y, x, depth_radius: x
-    * channel_window_sum(g, depth_radius=depth_radius)
-    * 2.0,
+    grad=lambda g, y, x, depth_radius: x * channel_window_sum(g, depth_radius=depth_radius) * 2.0,
     type_rule=_image_type,
     samples=lambda: (Sample(s.inputs, {"depth_radius": 2}) for s in _lrn_samples()),
     doc="channel_window_sum of the squares: squared inside the windows.",

@@ -358,8 +358,10 @@ where: Op = register(
         numpy=lambda attrs, c, x, y: np.where(c, x, y),
         grad=_scalar_grad(
             lambda g, out, c, x, y: (
-                None, _select(c, g, 0), where(c, OPS["zeros_like"](g), g),
-            )  # fmt: skip
+                None,
+                _select(c, g, 0),
+                where(c, OPS["zeros_like"](g), g),
+            )
         ),
         spell={"numpy": "k.where", "triton": "tl.where({0}, {1}, {2})"},
         samples=_where_samples,

@@ -198,9 +198,7 @@ _CASES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
 )
 
 
-def _samples(
-    with_output: bool = False, with_gradient: bool = False, image: bool = False
-) -> Any:
+def _samples(with_output: bool = False, with_gradient: bool = False, image: bool = False) -> Any:
     def samples() -> Iterable[Sample]:
         rng = np.random.default_rng(29)
         for shape, attrs in _CASES:

@@ -101,9 +101,7 @@ def _samples(category: str) -> Callable[[], Iterable[Sample]]:
     return samples
 
 
-def _reduction(
-    name: str, op: str, function: Any, accepts: str, grad: Any, *, doc: str = ""
-) -> Op:
+def _reduction(name: str, op: str, function: Any, accepts: str, grad: Any, *, doc: str = "") -> Op:
     def type_rule(types: Types, attrs: Attrs) -> TensorType:
         pw.check_category(types, accepts)
         return types[0].with_shape(reduced_shape(types[0].shape, attrs["axis"], attrs["keepdims"]))
