@@ -189,6 +189,8 @@ def _match_rest(a: Kernel, b: Kernel, a_rest: list[int], b_rest: list[int]) -> d
 
 
 def _over(kernel: Kernel, axes: list[Axis], terms: list[list[tuple[int, int]]]) -> Kernel:
+    if len(axes) == len(kernel.axes) and all(t == [(i, 1)] for i, t in enumerate(terms)):
+        return kernel
     kinds = {i: kernel.axes[old].kind for old, parts in enumerate(terms) for i, _ in parts}
     own = tuple(Axis(x.name, x.size, kinds.get(i, PARALLEL)) for i, x in enumerate(axes))
     return replace(kernel, axes=own, body=loop.remap_axes(kernel.body, terms, len(axes)))

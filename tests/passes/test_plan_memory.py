@@ -178,7 +178,7 @@ def test_rows_and_operands_of_dots_are_left_alone() -> None:
 
     store = Store(Access("n", (1, 0)), Ref("v", float32))
     summed = Reduce("s", "sum", at("a", 1), float32)
-    row = [summed, let("v", "add", Ref("s", float32), at("t")), store]
+    row: list[loop.Stmt] = [summed, let("v", "add", Ref("s", float32), at("t")), store]
     assert not replaces(row, axes)
     dot = Dot("s", at("a", 1), at("a", 1), float32)
     assert replaces([dot, let("v", "add", Ref("s", float32), at("t")), store], axes)
