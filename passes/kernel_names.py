@@ -42,4 +42,7 @@ def describe(kernel: Kernel, buffers: Mapping[str, Buffer]) -> str:
 def short(name: str) -> str:
     """The last parts of a scoped name, as an identifier: `model/dense/matmul` -> dense_matmul."""
     words = re.sub(r"\W+", "_", "_".join(name.split("/")[-2:])).strip("_")
-    return words[-_LONGEST:].lstrip("_") or "op"
+    if len(words) > _LONGEST:  # cut before a word, where there is one
+        tail = words[-_LONGEST:]
+        words = tail.partition("_")[2] or tail
+    return words.strip("_") or "op"

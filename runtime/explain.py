@@ -18,6 +18,7 @@ from graphc.ir.settings import Settings
 from graphc.passes.context import Context, Decision
 from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices import open_device
+from graphc.runtime.dump import write_dump
 from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
 
 
@@ -125,7 +126,9 @@ def explain(
     for node, value in zip(computation.inputs, _all_feeds(plan, given), strict=True):
         _set_feed(ctx, node, value, given.get(value))
     program = compile_program(computation, ctx)
-    return _report(program, computation, ctx, place.sources(program, options), place.name)
+    sources = place.sources(program, options)
+    write_dump(program, ctx, sources)
+    return _report(program, computation, ctx, sources, place.name)
 
 
 def _graph_of(fetches: Any) -> Graph | None:

@@ -24,9 +24,11 @@ from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices import Device, open_device
 from graphc.runtime.devices.base import Executable, Storage
+from graphc.runtime.dump import write_dump
 from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
 
 _log = logging.getLogger("graphc")
+_MOST_SHAPES = 64  # executables per fetches: each holds an arena
 
 
 class _Compiled:
@@ -61,6 +63,12 @@ class _Prepared:
                     f"placeholder {node.name!r} of type {node.types[0]} must be fed{where}; "
                     f"pass it in feed_dict"
                 )
+
+    def keep(self, key: Any, compiled: _Compiled) -> None:
+        """Remember an executable; the oldest goes when there are too many of them."""
+        while len(self.by_shape) >= _MOST_SHAPES:
+            del self.by_shape[next(iter(self.by_shape))]
+        self.by_shape[key] = compiled
 
     def key(self, arrays: Sequence[np.ndarray]) -> Any:
         shapes = tuple([a.shape for a in arrays])
@@ -178,6 +186,8 @@ class Session:
         computation = prepared.computation
         ctx = context_for(self.device, self.settings, computation, arrays)
         program = compile_program(computation, ctx)
+        if self.settings.dump is not None:
+            write_dump(program, ctx, self.device.sources(program, self.settings))
         nodes = {n.name: n for n in computation.variables}
         variables = {
             name: self._storage_of(nodes[program.buffers[name].source])
@@ -192,7 +202,7 @@ class Session:
         prepared.value_positions = tuple(
             sorted({*prepared.value_positions, *(inputs.index(n) for n in ctx.value_inputs)})
         )
-        prepared.by_shape[prepared.key(arrays)] = compiled
+        prepared.keep(prepared.key(arrays), compiled)
         return compiled
 
     def _say_compiled(

@@ -17,16 +17,19 @@ _one = np.float32(1)
 
 
 def where(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
-    """x where condition holds, else y."""
+    """x where condition holds, else y. `out` may share memory with any of them."""
     if out is None:
         return np.where(condition, x, y)
-    if out is x or (isinstance(x, np.ndarray) and np.may_share_memory(out, x)):
-        keep = np.where(condition, x, y)
-        np.copyto(out, keep)
+    if _shares(out, x) or _shares(out, condition):  # y is copied first, over what is still needed
+        np.copyto(out, np.where(condition, x, y))
     else:
         np.copyto(out, y)
         np.copyto(out, x, where=condition)
     return out
+
+
+def _shares(out: Array, x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype == out.dtype and np.may_share_memory(out, x)
 
 
 def cast(x: Array, out: Array) -> Array:
