@@ -154,6 +154,8 @@ def power(x, y):
 @triton.jit
 def _float_quotient(x, y):
     """floor(x / y) and the remainder, corrected where the division rounded across an integer."""
+    y = tl.where(x == x, y, y)  # the interpreter cannot combine truth values of block and scalar
+    x = tl.where(y == y, x, x)
     quotient = tl.floor(divide(x, y))
     rest = tl.fma(-quotient, y, x)
     low = ((rest < 0) & (y > 0)) | ((rest > 0) & (y < 0))
