@@ -96,7 +96,9 @@ class Body:
                 dims |= used
         offset, used = self.tile.linear(Linear(access.strides, access.offset))
         if access.divisor != 1:
-            offset = f"({offset}) // {access.divisor}"
+            # where nothing moves the access, the guards decide, and the number may be any
+            fixed = str(access.offset // access.divisor)
+            offset = f"({offset}) // {access.divisor}" if used else fixed
         missing = frozenset(dims) - used
         if extra:
             offset = extra if offset == "0" else f"{offset} + {extra}"
