@@ -18,9 +18,10 @@ from graphc.ir.dtypes import DType, as_dtype, int32
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Value, convert
 from graphc.ir.table import OPS
-from graphc.ir.types import UNKNOWN
+from graphc.ir.types import UNKNOWN, Dim
 
-Elements: TypeAlias = tuple[int | None, ...]
+# numbers, names of sizes, "?" where nothing is known
+Elements: TypeAlias = tuple[Dim, ...]
 
 _ARITHMETIC: Final[dict[str, Callable[[int, int], int]]] = {
     "add": operator.add,
@@ -49,7 +50,7 @@ def same_dtype(values: Sequence[Any]) -> list[Value]:
 
 
 def known_elements(value: Value, depth: int = 0) -> Elements | None:
-    """The elements of an integer scalar or vector, None for unknown ones.
+    """The elements of an integer scalar or vector: numbers, named sizes, "?" for the others.
 
     None instead of them when not even their number is known.
     """
@@ -59,8 +60,7 @@ def known_elements(value: Value, depth: int = 0) -> Elements | None:
         case "constant" if value.type.rank in (0, 1):
             return tuple(node.attrs["value"].array.ravel().tolist())
         case "shape" if parts:
-            dims = parts[0].type.shape
-            return None if dims is None else tuple(d if type(d) is int else None for d in dims)
+            return parts[0].type.shape
         case "cast" | "identity" if parts:
             return known_elements(parts[0], depth + 1)
         case "stack" | "concat" if parts:
@@ -79,14 +79,14 @@ def known_elements(value: Value, depth: int = 0) -> Elements | None:
 def _unknown(value: Value) -> Elements | None:
     shape = value.type.shape
     if shape == ():
-        return (None,)
+        return (UNKNOWN,)
     if shape is not None and len(shape) == 1 and isinstance(shape[0], int):
-        return (None,) * shape[0]
+        return (UNKNOWN,) * shape[0]
     return None
 
 
 def _joined(parts: Sequence[Elements | None]) -> Elements | None:
-    result: list[int | None] = []
+    result: list[Dim] = []
     for part in parts:
         if part is None:
             return None
@@ -103,9 +103,15 @@ def _sliced(elements: Elements | None, key: Sequence[Any]) -> Elements | None:
 
 
 def _product(elements: Elements | None) -> Elements:
-    if elements is None or None in elements:
-        return (None,)
-    return (math.prod(e for e in elements if e is not None),)
+    numbers = _all_numbers(elements)
+    return (UNKNOWN,) if numbers is None else (math.prod(numbers),)
+
+
+def _all_numbers(elements: Elements | None) -> tuple[int, ...] | None:
+    """The elements if every one is a number."""
+    if elements is None or any(isinstance(e, str) for e in elements):
+        return None
+    return tuple(e for e in elements if not isinstance(e, str))
 
 
 def _combined(
@@ -116,7 +122,8 @@ def _combined(
     length = max(len(a), len(b))
     a, b = (x * length if len(x) == 1 else x for x in (a, b))
     return tuple(
-        None if x is None or y is None else combine(x, y) for x, y in zip(a, b, strict=True)
+        UNKNOWN if isinstance(x, str) or isinstance(y, str) else combine(x, y)
+        for x, y in zip(a, b, strict=True)
     )
 
 
@@ -130,10 +137,10 @@ def constant_value(x: Any) -> np.ndarray | None:
         return array
     if not value.dtype.is_integer or value.type.rank not in (0, 1):
         return None
-    elements = known_elements(value)
-    if elements is None or None in elements:
+    numbers = _all_numbers(known_elements(value))
+    if numbers is None:
         return None
-    return np.array(elements, value.dtype.numpy).reshape(-1 if value.type.rank else ())
+    return np.array(numbers, value.dtype.numpy).reshape(-1 if value.type.rank else ())
 
 
 def static_ints(x: Any, what: str) -> tuple[int, ...]:
@@ -224,9 +231,7 @@ def _with_tensor(
 ) -> tuple[tuple[Value, ...], dict[str, Any]]:
     if elements is None:
         return (value,), {"shape": None}
-    if None not in elements:
-        return (), {"shape": elements}
-    return (value,), {"shape": tuple(UNKNOWN if e is None or e < 0 else e for e in elements)}
+    return (() if _all_numbers(elements) is not None else (value,)), {"shape": elements}
 
 
 def as_sequence(x: Any) -> Sequence[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from graphc.frontend.arguments import (
     shape_argument,
     static_ints,
 )
-from graphc.frontend.framework import name_scope
 from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Value, convert
@@ -194,36 +192,9 @@ def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Value
 
 
 def tile(input: Any, multiples: Any, name: str | None = None) -> Value:
-    """The tensor repeated multiples[i] times along every dim."""
-    x = convert(input)
-    times = static_ints(multiples, "multiples")
-    if x.type.rank != len(times):
-        raise ShapeError(f"tile of {x.type} needs {x.type.rank} multiples, got {times}")
-    if min(times, default=0) < 0:
-        raise AttributeValueError(f"multiples are not negative, got {times}")
-    with name_scope(name, "Tile") as scope:
-        result = _tiled(x, times) if x.type.is_static else _repeated(x, times)
-        return OPS["identity"](result, name=scope)
-
-
-def _tiled(x: Value, times: Sequence[int]) -> Value:
-    """By a broadcast along an axis of its own before each dim: nothing is copied."""
-    dims = x.type.static_shape
-    lanes = mv.reshape(x, shape=tuple(n for d in dims for n in (1, d)))
-    pairs = list(zip(times, dims, strict=True))
-    wide = mv.broadcast_to(lanes, shape=tuple(n for pair in pairs for n in pair))
-    return mv.reshape(wide, shape=tuple(t * d for t, d in pairs))
-
-
-def _repeated(x: Value, times: Sequence[int]) -> Value:
-    for axis, count in enumerate(times):
-        if count != 1:
-            x = mv.concat(*[x] * count, axis=axis) if count else _none_of(x, axis)
-    return x
-
-
-def _none_of(x: Value, axis: int) -> Value:
-    return x[(slice(None),) * axis + (slice(0, 0),)]
+    """The tensor repeated multiples[i] times along every dim. multiples: [rank] integers."""
+    inputs, attrs = shape_argument(multiples)
+    return OPS["tile"](input, *inputs, multiples=attrs["shape"], name=name or "Tile")
 
 
 def reverse(tensor: Any, axis: Any, name: str | None = None) -> Value:

@@ -99,6 +99,13 @@ def _as_dim(dim: Any, default: str, whole: Any) -> Dim:
     raise ShapeError(f"a shape has sizes, None or names as dims, got {dim!r} in {whole!r}")
 
 
+def check_sizes(shape: Shape | None) -> Shape | None:
+    """The shape itself; ShapeError when a size is negative."""
+    if shape is not None and any(isinstance(d, int) and d < 0 for d in shape):
+        raise ShapeError(f"sizes are not negative, got {format_shape(shape)}")
+    return shape
+
+
 def same_dim(a: Dim, b: Dim) -> bool:
     """True when the dims are known to be equal ("?" equals nothing)."""
     return a == b and a != UNKNOWN

@@ -169,7 +169,7 @@ def test_bias_add(session: gc.Session) -> None:
     got = session.run([last, second])
     np.testing.assert_allclose(got[0], IMAGE + bias)
     np.testing.assert_allclose(got[1].transpose(0, 2, 3, 1), IMAGE + bias)
-    with pytest.raises(gc.errors.ShapeError, match="channels"):
+    with pytest.raises(gc.errors.ShapeError, match="one number per channel"):
         gc.nn.bias_add(IMAGE, np.zeros(1, np.float32))
     with pytest.raises(gc.errors.ShapeError, match="vector"):
         gc.nn.bias_add(IMAGE, IMAGE)
@@ -208,10 +208,56 @@ def test_in_top_k_and_moments(session: gc.Session) -> None:
     assert kept.type.static_shape == (2, 1, 6, 4)
 
 
+def test_normalizations_against_torch(session: gc.Session) -> None:
+    scale, offset, mean = RNG.standard_normal((3, 4)).astype(np.float32)
+    variance = RNG.uniform(0.5, 2, 4).astype(np.float32)
+    t, vectors = torch.tensor(IMAGE), [torch.tensor(v) for v in (scale, offset)]
+    first = t.permute(0, 3, 1, 2)
+    given = torch.tensor(mean), torch.tensor(variance)
+    batch = functional.batch_norm(first, None, None, *vectors, training=True, eps=1e-3)
+    fixed = functional.batch_norm(first, *given, *vectors, eps=1e-3)
+    rows = functional.layer_norm(t, (4,), *vectors, eps=1e-5)
+    lrn = functional.local_response_norm(first, 5, alpha=5 * 0.3, beta=0.6, k=1.5)
+    y, center, spread = gc.nn.fused_batch_norm(IMAGE, scale, offset)
+    outside = gc.nn.fused_batch_norm(
+        IMAGE.transpose(0, 3, 1, 2), scale, offset, mean, variance, data_format="NCHW",
+        is_training=False,
+    )  # fmt: skip
+    got = session.run(
+        [y, outside[0], gc.nn.layer_norm(IMAGE, scale, offset), gc.nn.lrn(IMAGE, 2, 1.5, 0.3, 0.6)]
+    )
+    want = batch.permute(0, 2, 3, 1), fixed, rows, lrn.permute(0, 2, 3, 1)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=2e-5, atol=2e-5)
+    moments = session.run([center, spread, outside[1], outside[2]])
+    np.testing.assert_allclose(moments[0], IMAGE.mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(moments[1], IMAGE.var((0, 1, 2), ddof=1), rtol=1e-5)
+    np.testing.assert_array_equal(moments[2], mean)
+    np.testing.assert_array_equal(moments[3], variance)
+    with pytest.raises(gc.errors.AttributeValueError, match="needs mean and variance"):
+        gc.nn.fused_batch_norm(IMAGE, scale, offset, is_training=False)
+    with pytest.raises(gc.errors.ShapeError, match="scale"):
+        gc.nn.fused_batch_norm(IMAGE, scale[:3], offset)
+
+
+def test_dropout_of_shapes_that_are_not_known(session: gc.Session) -> None:
+    x = gc.placeholder(gc.float32, [None, 3, 4])
+    n = gc.placeholder(gc.int32, [])
+    whole = gc.nn.dropout(x, 0.5, noise_shape=[None, 1, 4])
+    got = session.run(whole, {x: np.ones((50, 3, 4))})
+    assert (got == got[:, :1]).all() and not (got == got[..., :1]).all()
+    with pytest.raises(gc.errors.ShapeError, match="not known to be"):
+        gc.nn.dropout(x, 0.5, noise_shape=[n, 1, 4])
+    with pytest.raises(gc.errors.ShapeError, match="one size per dim"):
+        gc.nn.dropout(x, 0.5, noise_shape=[1, 4])
+    with pytest.raises(gc.errors.ShapeError, match="broadcast"):
+        gc.nn.dropout(x, 0.5, noise_shape=[1, 2, 4])
+
+
 def test_errors() -> None:
     with pytest.raises(gc.errors.DTypeError, match="sparse labels are integers"):
         gc.nn.sparse_softmax_cross_entropy_with_logits(labels=ONE_HOT, logits=X)
-    with pytest.raises(gc.errors.ShapeError, match="without classes"):
+    with pytest.raises(gc.errors.ShapeError, match="one label per row"):
         gc.nn.sparse_softmax_cross_entropy_with_logits(labels=CLASSES[:3], logits=X)
     with pytest.raises(gc.errors.AttributeValueError, match="logits is missing"):
         gc.nn.softmax_cross_entropy_with_logits(labels=ONE_HOT)

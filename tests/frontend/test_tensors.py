@@ -153,6 +153,41 @@ def test_shapes_given_as_tensors(session: gc.Session) -> None:
         np.testing.assert_array_equal(got[3], np.arange(count))
 
 
+def test_shapes_as_tensors_keep_the_names_of_sizes(session: gc.Session) -> None:
+    x = gc.placeholder(gc.float32, [None, 6], name="x")
+    n = gc.shape(x)[0]
+    split, turned = gc.reshape(x, [n, 2, 3]), gc.reshape(x, [-1, n])
+    repeated, square = gc.tile(gc.ones([1, 6]), [n, 1]), gc.tile(x, [1, n])
+    assert [str(v.type) for v in (split, turned, repeated, square, gc.fill([n, 2], 1.0))] == [
+        "float32[x.0, 2, 3]", "float32[6, x.0]", "float32[x.0, 6]", "float32[x.0, ?]",
+        "float32[x.0, 2]",
+    ]  # fmt: skip
+    (grad,) = gc.gradients(square, x)
+    feed = RNG.standard_normal((4, 6)).astype(np.float32)
+    got = session.run([turned, repeated, square, grad], {x: feed})
+    np.testing.assert_array_equal(got[0], feed.reshape(6, 4))
+    np.testing.assert_array_equal(got[1], np.ones((4, 6)))
+    np.testing.assert_array_equal(got[2], np.tile(feed, (1, 4)))
+    np.testing.assert_array_equal(got[3], np.full((4, 6), 4))
+    assert session.run(square, {x: feed[:0]}).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gc.fill([2, -1], 1.0),
+        lambda: gc.zeros([-1]),
+        lambda: gc.random_uniform([-2]),
+        lambda: gc.truncated_normal([-2]),
+        lambda: gc.broadcast_to(gc.ones([3]), [-1, 3]),
+        lambda: gc.placeholder(gc.float32, [-2]),
+    ],
+)
+def test_negative_sizes_are_refused(make: Callable[[], Any]) -> None:
+    with pytest.raises(gc.errors.ShapeError, match=r"negative|sizes, None or names"):
+        make()
+
+
 def test_placeholder_with_default(session: gc.Session) -> None:
     a = gc.placeholder_with_default(3.0, [])
     b = gc.placeholder_with_default(np.ones((2, 3), np.float32), [None, 3], name="b")

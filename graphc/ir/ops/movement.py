@@ -28,6 +28,7 @@ from graphc.ir.types import (
     Shape,
     TensorType,
     broadcast_shapes,
+    check_sizes,
     format_shape,
     may_equal,
     merge_dims,
@@ -121,9 +122,12 @@ def resolve_shape(old: Shape | None, target: Sequence[Dim]) -> Shape:
         raise AttributeValueError(f"reshape to {tuple(target)} has more than one -1")
     known = math.prod(d for d in target if isinstance(d, int) and d != -1)
     names = [d for d in target if isinstance(d, str)]
-    if old is None or names:
+    unknown = [] if old is None else [d for d in old if isinstance(d, str)]
+    if old is None or not set(names) - {UNKNOWN} <= set(unknown) or UNKNOWN in names:
         return tuple(UNKNOWN if d == -1 else d for d in target)
-    unknown = [d for d in old if isinstance(d, str)]
+    for name in names:  # a size that stands on both sides says nothing of the others
+        if name in unknown:
+            unknown.remove(name)
     total = math.prod(d for d in old if isinstance(d, int))
     if not unknown:
         return _resolve_static(old, target, known, total)
@@ -286,11 +290,11 @@ def _broadcast_type(types: Types, attrs: Attrs) -> TensorType:
     if shape is None:
         length = types[1].shape[0] if types[1].shape else None
         return types[0].with_shape((UNKNOWN,) * length if isinstance(length, int) else None)
-    return types[0].with_shape(_check_broadcast(types[0].shape, shape))
+    return types[0].with_shape(_check_broadcast(types[0].shape, check_sizes(shape)))
 
 
-def _check_broadcast(old: Shape | None, new: Shape) -> Shape:
-    if old is not None:
+def _check_broadcast(old: Shape | None, new: Shape | None) -> Shape | None:
+    if old is not None and new is not None:
         both = broadcast_shapes([old, new])
         if both is not None and (len(both) != len(new) or not all(map(may_equal, both, new))):
             raise ShapeError(f"{format_shape(old)} cannot be broadcast to {format_shape(new)}")
@@ -341,6 +345,66 @@ broadcast_like: Op = register(
 def broadcast_to_shape(x: Value, shape: Sequence[int]) -> Value:
     """`x` itself when it has the shape already."""
     return x if x.type.shape == tuple(shape) else broadcast_to(x, shape=tuple(shape))
+
+
+# -- tile
+
+
+def _tile_type(types: Types, attrs: Attrs) -> TensorType:
+    x, times = types[0], attrs["multiples"]
+    if times is None:
+        return x.with_shape(None if x.rank is None else (UNKNOWN,) * x.rank)
+    if any(isinstance(t, int) and t < 0 for t in times):
+        raise AttributeValueError(f"multiples are not negative, got {times}")
+    if x.shape is None:
+        return x.with_shape((UNKNOWN,) * len(times))
+    if len(times) != len(x.shape):
+        raise ShapeError(f"tile of {x} needs {x.rank} multiples, got {times}")
+    return x.with_shape(tuple(map(_tiled_dim, x.shape, times)))
+
+
+def _tiled_dim(dim: Dim, times: Dim) -> Dim:
+    if dim == 1 or times == 1:
+        return dim if times == 1 else times
+    return dim * times if isinstance(dim, int) and isinstance(times, int) else UNKNOWN
+
+
+def _tile(node: Node) -> Value:
+    """By a broadcast along an axis of its own before each dim: nothing is copied."""
+    x, times = node.inputs[0], node.attrs["multiples"]
+    dims = x.type.static_shape
+    lanes = reshape(x, shape=tuple(n for d in dims for n in (1, d)))
+    pairs = tuple(n for pair in zip(times, dims, strict=True) for n in pair)
+    return reshape(broadcast_to(lanes, shape=pairs), shape=node.types[0].static_shape)
+
+
+def _tile_adjoint(g: Value, x: tuple[Value, ...], _: Attrs) -> list[Value | None]:
+    sizes = zip(g.type.static_shape, x[0].type.static_shape, strict=True)
+    pairs = tuple(n for total, dim in sizes for n in (total // dim if dim else 1, dim))
+    copies = tuple(range(0, len(pairs), 2))
+    return [OPS["reduce_sum"](reshape(g, shape=pairs), axis=copies)]
+
+
+tile: Op = movement(
+    "tile",
+    _tile_type,
+    lambda attrs, x: np.tile(x, attrs["multiples"]),
+    None,
+    _tile_adjoint,
+    attrs={"multiples": None},
+    samples=lambda: [
+        Sample((_array(2, 3),), {"multiples": (2, 3)}),
+        Sample((_array(2, 1),), {"multiples": (1, 4)}),
+        Sample((_array(3),), {"multiples": (0,)}),
+        Sample((_array(0, 2),), {"multiples": (3, 1)}),
+        Sample((_array(),), {"multiples": ()}),
+    ],
+    decompose=_tile,
+    host_inputs={1: "multiples"},
+    doc="The tensor repeated multiples[i] times along every dim i.",
+)
+
+# -- what follows the shape of another tensor
 
 
 def _sum_to(node: Node) -> Value:

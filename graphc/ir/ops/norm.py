@@ -44,7 +44,7 @@ def _other_axes(x: Value, data_format: str) -> tuple[int, ...]:
     return tuple(i for i in range(len(x.type.shape)) if i != channel)
 
 
-def _per_channel(x: Value, like: Value, data_format: str) -> Value:
+def per_channel(x: Value, like: Value, data_format: str) -> Value:
     """A vector of channels so that it broadcasts over the image `like`."""
     assert like.type.shape is not None
     behind = len(like.type.shape) - 1 - channel_axis_of(like.type.shape, data_format)
@@ -86,7 +86,7 @@ def _bias_samples() -> Iterable[Sample]:
 
 bias_add = composite(
     "bias_add",
-    lambda x, bias, data_format: x + _per_channel(bias, x, data_format),
+    lambda x, bias, data_format: x + per_channel(bias, x, data_format),
     arity=2,
     attrs={"data_format": "NHWC"},
     grad=lambda g, y, x, bias, data_format: (
@@ -291,7 +291,7 @@ def _training(node: Node) -> tuple[Value, ...]:
     centered = wide - center
     variance = red.reduce_mean(pw.square(centered), axis=axes, keepdims=True)
     unit = centered * pw.rsqrt(variance + node.attrs["epsilon"])
-    y = unit * _per_channel(scale, x, data_format) + _per_channel(offset, x, data_format)
+    y = unit * per_channel(scale, x, data_format) + per_channel(offset, x, data_format)
     count = int(np.prod([x.type.static_shape[a] for a in axes]))
     unbiased = variance * (count / max(count - 1, 1))
     vectors = (mv.reshape_to(v, scale.type.static_shape) for v in (center, unbiased))
@@ -311,7 +311,7 @@ def _training_grad(node: Node, grads: Sequence[Value | None]) -> Sequence[Value 
     axes = _other_axes(x, data_format)
     g = _in_dtype(grads[0], scale)
     unit, inverse = _standardized(_in_dtype(x, scale), axes, node.attrs["epsilon"])
-    dx = _standardized_grad(g * _per_channel(scale, x, data_format), unit, inverse, axes)
+    dx = _standardized_grad(g * per_channel(scale, x, data_format), unit, inverse, axes)
     sums = red.reduce_sum(g * unit, axis=axes), red.reduce_sum(g, axis=axes)
     return [_in_dtype(dx, x), *sums]
 
@@ -349,7 +349,7 @@ def fused_batch_norm_inference(
     names = ("scale", "offset", "mean", "variance")
     _check_channels(types, {"data_format": data_format}, names)
     wide = _in_dtype(x, scale)
-    vectors = (_per_channel(v, x, data_format) for v in (mean, variance, offset, scale))
+    vectors = (per_channel(v, x, data_format) for v in (mean, variance, offset, scale))
     y = batch_normalization(wide, *vectors, variance_epsilon=epsilon, name=name)
     return _in_dtype(y, x)
 

@@ -15,7 +15,7 @@ from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import source
 from graphc.ir.ops.movement import reshape
 from graphc.ir.table import REQUIRED, Attrs, Kind, NoGradient, Op, Types, register
-from graphc.ir.types import UNKNOWN, TensorType
+from graphc.ir.types import UNKNOWN, TensorType, check_sizes
 
 
 def random_key(graph_seed: int, op_seed: int | None, path: str) -> int:
@@ -29,7 +29,7 @@ def _type(types: Types, attrs: Attrs) -> TensorType:
     if shape is None and types:
         length = types[0].shape[0] if types[0].shape else None
         shape = (UNKNOWN,) * length if isinstance(length, int) else None
-    return TensorType(as_dtype(attrs["dtype"]), shape)
+    return TensorType(as_dtype(attrs["dtype"]), check_sizes(shape))
 
 
 def _uniform(node: Node) -> Value:

@@ -8,11 +8,11 @@ import numpy as np
 
 from graphc.ir.dtypes import as_dtype, int64
 from graphc.ir.table import REQUIRED, Attrs, Kind, NoGradient, Op, Sample, Types, register
-from graphc.ir.types import TensorType
+from graphc.ir.types import TensorType, check_sizes
 
 
 def _declared_type(_: Types, attrs: Attrs) -> TensorType:
-    return TensorType(as_dtype(attrs["dtype"]), attrs["shape"])
+    return TensorType(as_dtype(attrs["dtype"]), check_sizes(attrs["shape"]))
 
 
 placeholder = register(
