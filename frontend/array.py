@@ -17,7 +17,7 @@ from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
-from graphc.ir.ops import source
+from graphc.ir.ops import slicing, source
 from graphc.ir.table import OPS, get_op
 from graphc.ir.types import normalize_axis
 
@@ -120,12 +120,12 @@ def concat(values: Any, axis: Any, name: str | None = None) -> Value:
         values, axis = axis, values
     items = values if isinstance(values, (list, tuple)) else [values]
     (number,) = static_ints(axis, "the axis of concat")
-    return mv.concat(*items, axis=number, name=name)
+    return slicing.concat(*items, axis=number, name=name)
 
 
 def stack(values: Any, axis: int = 0, name: str | None = None) -> Value:
     """The tensors along a new axis."""
-    return mv.stack(*values, axis=axis, name=name)
+    return slicing.stack(*values, axis=axis, name=name)
 
 
 def unstack(
@@ -218,7 +218,7 @@ def pad(
     amounts = np.asarray(constant_value(paddings)).reshape(-1, 2)
     if mode.upper() == "CONSTANT":
         low, high = (tuple(int(n) for n in amounts[:, i]) for i in (0, 1))
-        return mv.pad(
+        return slicing.pad(
             tensor, low=low, high=high, interior=(0,) * len(low), fill=constant_values, name=name
         )
     if mode.upper() not in ("REFLECT", "SYMMETRIC"):
@@ -241,7 +241,7 @@ def _mirror(x: Value, axis: int, before: int, after: int, skip: int) -> Value:
     if after:
         last = x[(*lead, slice(total - after - skip, total - skip))]
         parts.append(last[(*lead, slice(None, None, -1))])
-    return mv.concat(*parts, axis=axis) if len(parts) > 1 else x
+    return slicing.concat(*parts, axis=axis) if len(parts) > 1 else x
 
 
 def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Value:

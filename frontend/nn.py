@@ -39,7 +39,7 @@ from graphc.frontend.normalization import (
 from graphc.ir.dtypes import float32
 from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
 from graphc.ir.graph import Value, convert, get_default_graph
-from graphc.ir.ops import losses, norm
+from graphc.ir.ops import losses, norm, slicing
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import nn as ops
 from graphc.ir.ops import pointwise as pw
@@ -103,7 +103,7 @@ def crelu(features: Any, name: str | None = None, axis: int = -1) -> Value:
     """relu(x) and relu(-x), one after the other along an axis (Shang et al., 2016)."""
     with name_scope(name, "CRelu") as scope:
         x = as_value(features)
-        return ops.relu(mv.concat(x, -x, axis=axis), name=scope)
+        return ops.relu(slicing.concat(x, -x, axis=axis), name=scope)
 
 
 def softmax(logits: Any, axis: Any = None, name: str | None = None, dim: Any = None) -> Value:

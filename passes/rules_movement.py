@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.ir.graph import CONSTANT, Node, Value
 from graphc.ir.ops import movement as mv
+from graphc.ir.ops import slicing
 from graphc.ir.table import Kind
 from graphc.ir.types import normalize_axis
 from graphc.passes.rules import (
@@ -139,7 +140,7 @@ def slice_of_slice(node: Node) -> Outcome:
     a, b = inner.attrs, node.attrs
     start = tuple(s + t * u for s, t, u in zip(a["start"], a["step"], b["start"], strict=True))
     step = tuple(t * u for t, u in zip(a["step"], b["step"], strict=True))
-    return mv.slice_(inner.inputs[0], start=start, size=b["size"], step=step)
+    return slicing.slice_(inner.inputs[0], start=start, size=b["size"], step=step)
 
 
 def slice_of_concat(node: Node) -> Outcome:
@@ -155,7 +156,7 @@ def slice_of_concat(node: Node) -> Outcome:
         last = first + part.type.static_shape[axis]
         if first <= min(ends) and max(ends) < last:
             start = tuple(s - first if i == axis else s for i, s in enumerate(starts))
-            return mv.slice_(part, **{**node.attrs, "start": start})
+            return slicing.slice_(part, **{**node.attrs, "start": start})
         first = last
     return None
 
@@ -171,7 +172,7 @@ def slice_of_pad(node: Node) -> Outcome:
     start = tuple(s - low for s, low in zip(attrs["start"], inner.attrs["low"], strict=True))
     columns = zip(start, attrs["size"], attrs["step"], x.type.static_shape, strict=True)
     inside = all(0 <= s < d and 0 <= s + (n - 1) * t < d for s, n, t, d in columns)
-    return mv.slice_(x, **{**attrs, "start": start}) if inside else None
+    return slicing.slice_(x, **{**attrs, "start": start}) if inside else None
 
 
 def pad_of_pad(node: Node) -> Outcome:
@@ -186,7 +187,7 @@ def pad_of_pad(node: Node) -> Outcome:
     if repr(a["fill"]) != repr(b["fill"]):
         return Refused("the fills differ")
     low, high = (_sums(a[side], b[side]) for side in ("low", "high"))
-    return mv.pad(inner.inputs[0], **{**b, "low": low, "high": high})
+    return slicing.pad(inner.inputs[0], **{**b, "low": low, "high": high})
 
 
 def _sums(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
@@ -210,7 +211,7 @@ def concat_of_parts(node: Node) -> Outcome:
     filled = [v for v in parts if v.type.static_shape[axis]] or parts[:1]
     if len(filled) == 1:
         return filled[0]
-    return None if filled == list(node.inputs) else mv.concat(*filled, axis=axis)
+    return None if filled == list(node.inputs) else slicing.concat(*filled, axis=axis)
 
 
 def concat_of_slices(node: Node) -> Outcome:
@@ -222,7 +223,7 @@ def concat_of_slices(node: Node) -> Outcome:
         parts[-1:] = [both] if both is not None else [parts[-1], value]
     if len(parts) == len(node.inputs):
         return None
-    return parts[0] if len(parts) == 1 else mv.concat(*parts, axis=axis)
+    return parts[0] if len(parts) == 1 else slicing.concat(*parts, axis=axis)
 
 
 def _joined(a: Value, b: Value, axis: int) -> Value | None:
@@ -237,7 +238,7 @@ def _joined(a: Value, b: Value, axis: int) -> Value | None:
     if not (aligned and follows):
         return None
     size = tuple(s + q["size"][axis] if i == axis else s for i, s in enumerate(p["size"]))
-    return mv.slice_(first.inputs[0], start=p["start"], size=size, step=p["step"])
+    return slicing.slice_(first.inputs[0], start=p["start"], size=size, step=p["step"])
 
 
 def empty_movement(node: Node) -> Outcome:

@@ -269,7 +269,7 @@ class Value:
         return OPS["logical_xor"](self, other)
 
     def __getitem__(self, key: Any) -> Value:
-        from graphc.ir.ops.movement import getitem
+        from graphc.ir.ops.slicing import getitem
 
         return getitem(self, key)
 

@@ -13,11 +13,13 @@ from graphc.ir.ops import (
     pool,
     random,
     reduce,
+    slicing,
     source,
     state,
+    windows,
 )
 
 __all__ = [
     "contract", "conv", "index", "losses", "movement", "nn", "norm", "passing", "pointwise", "pool",
-    "random", "reduce", "source", "state",
+    "random", "reduce", "slicing", "source", "state", "windows",
 ]  # fmt: skip

@@ -19,8 +19,10 @@ from graphc.ir.dtypes import float32
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Node, Value
 from graphc.ir.ops import movement as mv
+from graphc.ir.ops import slicing
 from graphc.ir.ops.contract import contract
 from graphc.ir.ops.pointwise import check_category, check_same_dtype
+from graphc.ir.ops.windows import unfold, window_spread
 from graphc.ir.table import Attrs, Kind, Op, Sample, Types, register
 from graphc.ir.types import UNKNOWN, Dim, TensorType, merge_shapes
 
@@ -126,7 +128,7 @@ def windows(x: Value, window: Window, data_format: str, fill: float = 0) -> Valu
     """All windows of the padded image: [n, p, q, c, i, j], or [n, c, p, q, i, j] for NCHW."""
     axes = spatial_axes(data_format)
     padded = pad_image(x, window, axes, fill)
-    return mv.unfold(padded, axes=axes, **window.attrs)
+    return unfold(padded, axes=axes, **window.attrs)
 
 
 def pad_image(x: Value, window: Window, axes: Pair, fill: float = 0) -> Value:
@@ -136,7 +138,7 @@ def pad_image(x: Value, window: Window, axes: Pair, fill: float = 0) -> Value:
         low[axis], high[axis] = window.low[i], window.high[i]
     if not any(low) and not any(high):
         return x
-    return mv.pad(x, low=tuple(low), high=tuple(high), interior=(0,) * 4, fill=fill)
+    return slicing.pad(x, low=tuple(low), high=tuple(high), interior=(0,) * 4, fill=fill)
 
 
 def spread_windows(g: Value, window: Window, shape: Sequence[int], data_format: str) -> Value:
@@ -152,14 +154,14 @@ def spread_windows(g: Value, window: Window, shape: Sequence[int], data_format: 
     counts = g.type.static_shape
     wide = mv.reshape(g, shape=(*counts, 1, 1))
     wide = mv.broadcast_to_shape(wide, (*counts, *window.size))
-    spread = mv.window_spread(wide, axes=axes, shape=tuple(padded), **window.attrs)
+    spread = window_spread(wide, axes=axes, shape=tuple(padded), **window.attrs)
     start = [0] * 6
     for i, axis in enumerate(axes):
         start[axis] = window.low[i]
     if not any(start) and list(shape) == padded:
         return spread
     size = (*shape, *window.size)
-    return mv.slice_(spread, start=tuple(start), size=size, step=(1,) * 6)
+    return slicing.slice_(spread, start=tuple(start), size=size, step=(1,) * 6)
 
 
 # -- convolution

@@ -22,6 +22,7 @@ from graphc.ir.graph import Node, Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import reduce as red
+from graphc.ir.ops import slicing, windows
 from graphc.ir.ops.nn import composite, zero_like
 from graphc.ir.table import Attrs, Kind, Op, Sample, Types, register
 from graphc.ir.types import Shape, TensorType, broadcast_shapes, may_equal, merge_dims, merge_shapes
@@ -409,8 +410,8 @@ l2_normalize = composite(
 def _neighbours(x: Value, radius: int) -> Value:
     """The 2 radius + 1 channels around each, as one more dim; 0 beyond the ends."""
     side = (0, 0, 0, radius)
-    padded = mv.pad(x, low=side, high=side, interior=(0,) * 4)
-    return mv.unfold(padded, axes=(3,), window=(2 * radius + 1,), stride=(1,), dilation=(1,))
+    padded = slicing.pad(x, low=side, high=side, interior=(0,) * 4)
+    return windows.unfold(padded, axes=(3,), window=(2 * radius + 1,), stride=(1,), dilation=(1,))
 
 
 def _image_type(types: Types, attrs: Attrs) -> TensorType:

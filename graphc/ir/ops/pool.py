@@ -28,6 +28,7 @@ from graphc.ir.ops.conv import (
     window_of,
     windows,
 )
+from graphc.ir.ops.windows import window_count
 from graphc.ir.table import REQUIRED, Attrs, Kind, Op, Sample, Types, register
 from graphc.ir.types import UNKNOWN, TensorType
 
@@ -148,7 +149,7 @@ def _weights(x: Value, attrs: Attrs) -> np.ndarray:
     along = []
     for i, size in enumerate(sizes):
         total = size + window.low[i] + window.high[i]
-        starts = np.arange(mv.window_count(total, window.size[i], window.stride[i], 1))
+        starts = np.arange(window_count(total, window.size[i], window.stride[i], 1))
         first = starts * window.stride[i] - window.low[i]
         last = np.minimum(first + window.size[i], size)
         along.append(np.maximum(last - np.maximum(first, 0), 1))
