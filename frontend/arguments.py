@@ -192,22 +192,29 @@ def shape_argument(shape: Any) -> tuple[tuple[Value, ...], dict[str, Any]]:
         value = convert(shape)
         return _with_tensor(known_elements(value), value)
     if isinstance(shape, (int, np.integer)):
-        return (), {"shape": (int(shape),)}
+        return (), {"shape": (_size(shape, shape),)}
     dims = [d if is_tensor(d) else getattr(d, "value", d) for d in _listed(shape)]
     if any(d is None for d in dims):
         raise ShapeError(
             f"the shape {dims} has unknown dims; use -1 for one of them, or shape(x)[i]"
         )
     if not any(map(is_tensor, dims)):
-        return (), {"shape": tuple(operator.index(d) for d in dims)}
+        return (), {"shape": tuple(_size(d, shape) for d in dims)}
     value = convert([_scalar(d) for d in dims])
     return _with_tensor(known_elements(value), value)
 
 
 def _listed(shape: Any) -> Sequence[Any]:
-    if shape is None:
-        raise ShapeError("a shape must be given: integers or an integer tensor, got None")
-    return list(shape)
+    try:
+        return list(shape)
+    except TypeError:
+        raise ShapeError(f"a shape is integers or an integer tensor, got {shape!r}") from None
+
+
+def _size(dim: Any, shape: Any) -> int:
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise ShapeError(f"a shape is integers or an integer tensor, got {shape!r}")
+    return operator.index(dim)
 
 
 def static_shape(shape: Any) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from graphc.frontend.arguments import (
     static_ints,
 )
 from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
-from graphc.ir.errors import AttributeValueError, ShapeError
+from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
 from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
@@ -35,6 +35,8 @@ def one_hot(
     dtype = as_dtype(dtype) if dtype is not None else _dtype_of(on_value, off_value)
     (count,) = static_ints(depth, "the depth of one_hot")
     ids = convert(indices)
+    if not ids.dtype.is_integer:
+        raise DTypeError(f"one_hot needs integer indices, got {ids!r}; cast() them")
     rank = ids.type.rank
     if rank is None:
         raise ShapeError(f"one_hot needs indices of known rank, got {ids.type}")
@@ -119,12 +121,16 @@ def concat(values: Any, axis: Any, name: str | None = None) -> Value:
     if isinstance(values, (int, np.integer)):
         values, axis = axis, values
     items = values if isinstance(values, (list, tuple)) else [values]
+    if not items:
+        raise AttributeValueError("concat needs at least one tensor")
     (number,) = static_ints(axis, "the axis of concat")
     return slicing.concat(*items, axis=number, name=name)
 
 
 def stack(values: Any, axis: int = 0, name: str | None = None) -> Value:
     """The tensors along a new axis."""
+    if is_tensor(values) or len(values) == 0:
+        raise AttributeValueError(f"stack needs a list of one tensor or more, got {values!r}")
     return slicing.stack(*values, axis=axis, name=name)
 
 
@@ -215,7 +221,7 @@ def pad(
     constant_values: float = 0,
 ) -> Value:
     """paddings[i] = (before, after) elements around dim i. Modes: CONSTANT, REFLECT, SYMMETRIC."""
-    amounts = np.asarray(constant_value(paddings)).reshape(-1, 2)
+    amounts = _pairs_of_padding(paddings)
     if mode.upper() == "CONSTANT":
         low, high = (tuple(int(n) for n in amounts[:, i]) for i in (0, 1))
         return slicing.pad(
@@ -227,6 +233,18 @@ def pad(
     for axis, (before, after) in enumerate(amounts.tolist()):
         result = _mirror(result, axis, before, after, int(mode.upper() == "REFLECT"))
     return result
+
+
+def _pairs_of_padding(paddings: Any) -> np.ndarray:
+    known = constant_value(paddings)
+    if known is None or known.ndim != 2 or known.shape[1] != 2 or known.dtype.kind not in "iu":
+        raise AttributeValueError(
+            f"paddings are (before, after) for each dim, known while the graph is built; "
+            f"got {paddings!r}"
+        )
+    if known.size and known.min() < 0:
+        raise AttributeValueError(f"paddings are not negative, got {paddings!r}")
+    return known
 
 
 def _mirror(x: Value, axis: int, before: int, after: int, skip: int) -> Value:

@@ -110,7 +110,10 @@ class _Walk:
                 if not isinstance(node.op.grad, NoGradient):
                     made += self._apply(node, grads)
                 elif not node.op.grad.zero:
-                    raise GradientError(_blocked(node, node.op.grad.reason))
+                    raise GradientError(
+                        f"{_blocked(node, node.op.grad.reason)}; "
+                        "use stop_gradient() where its output is to count as a constant"
+                    )
             self._place(made, node)
 
     def _settled(self, value: Value) -> Value | None:
@@ -151,6 +154,16 @@ class _Walk:
             stack.extend(v.node for v in node.inputs)
 
 
+def why_no_gradient(y: Value, xs: Iterable[Any]) -> str:
+    """Why no gradient flows from y to any of the xs: the ops that let none through, or no path."""
+    wanted = [v for x in xs for v in _readings(x)]
+    nodes = _between([y], wanted, set())[1]
+    blocks = [n for n in nodes if isinstance(n.op.grad, NoGradient)]
+    if not blocks:
+        return "it does not depend on them"
+    return "; ".join(_blocked(n, n.op.grad.reason) for n in blocks[:3])  # type: ignore[union-attr]
+
+
 _ASSIGNS = ("assign", "assign_add", "assign_sub")
 
 
@@ -171,7 +184,4 @@ def _between(
 
 def _blocked(node: Node, reason: str) -> str:
     where = f" ({node.where})" if node.where else ""
-    return (
-        f"no gradient goes through op {node.name!r} of type {node.op.name!r}{where}: {reason}; "
-        "use stop_gradient() where its output is to count as a constant"
-    )
+    return f"no gradient goes through op {node.name!r} of type {node.op.name!r}{where}: {reason}"

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from graphc.frontend.framework import group
-from graphc.frontend.gradients import gradients
+from graphc.frontend.gradients import gradients, why_no_gradient
 from graphc.frontend.variables import Variable, trainable_variables
-from graphc.ir.errors import AttributeValueError, GradientError
+from graphc.ir.errors import AttributeValueError, GradientError, ShapeError
 from graphc.ir.graph import Node, Value, convert, get_default_graph
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops.movement import broadcast_to_shape
@@ -54,9 +54,10 @@ class Optimizer:
         pairs = self.compute_gradients(loss, var_list, grad_loss=grad_loss)
         if all(g is None for g, _ in pairs):
             names = ", ".join(repr(v.name) for _, v in pairs) or "none"
+            reason = why_no_gradient(loss, [v for _, v in pairs])
             raise GradientError(
                 f"no gradient reaches any of the variables to train ({names}) from {loss!r}: "
-                "the loss does not depend on them"
+                f"{reason}"
             )
         return self.apply_gradients(pairs, global_step, name)
 
@@ -160,6 +161,8 @@ class Optimizer:
         """A hyperparameter as a scalar of the variable's dtype."""
         x = x() if callable(x) else x
         value = convert(x, like=variable.dtype) if not isinstance(x, Value) else x
+        if value.type.rank not in (0, None):
+            raise ShapeError(f"{self._name}: a hyperparameter is a scalar, got {value!r}")
         return value if value.dtype is variable.dtype else pw.cast(value, dtype=variable.dtype)
 
 

@@ -98,7 +98,7 @@ class _Run:
                     verify_program(unit, name, self.seen_kernels)
             except VerificationError as error:
                 place = f" (text in {self.dump.folder})" if self.dump else ""
-                raise VerificationError(f"{error}{place}") from None
+                raise VerificationError(f"{error.message}{place}") from None
         return time.perf_counter() - start
 
 

@@ -11,8 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from graphc.ir import loop
+from graphc.ir.errors import SettingError
 from graphc.ir.loop import Program
 from graphc.passes.context import Context, Decision
+
+
+def make_dump_folder(folder: str) -> None:
+    """Make the folder if it is missing; SettingError where that is not possible."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"cannot dump into {folder!r}: {error.strerror or error}") from None
 
 
 def write_dump(program: Program, ctx: Context, sources: Mapping[str, str]) -> None:

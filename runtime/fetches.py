@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.dtypes import as_dtype
-from graphc.ir.errors import DTypeError, FeedError, FetchError, NameNotFoundError
+from graphc.ir.errors import DTypeError, FeedError, FetchError, NameNotFoundError, ShapeError
 from graphc.ir.graph import Graph, Node, Value, as_array
 from graphc.ir.types import format_shape
 
@@ -22,7 +22,7 @@ def fetch_element(x: Any, graph: Graph) -> Value | Node:
         try:
             return graph.as_graph_element(x)
         except NameNotFoundError as error:
-            raise FetchError(f"cannot fetch {x!r}: {error}") from None
+            raise FetchError(f"cannot fetch {x!r}: {error.message}") from None
     to_value = getattr(x, "__graphc_value__", None)
     element = to_value() if to_value is not None else x
     if not isinstance(element, (Value, Node)):
@@ -75,7 +75,7 @@ def feed_key(x: Any, graph: Graph) -> Value:
         try:
             return graph.get_tensor_by_name(x if ":" in x else f"{x}:0")
         except NameNotFoundError as error:
-            raise FeedError(f"cannot feed {x!r}: {error}") from None
+            raise FeedError(f"cannot feed {x!r}: {error.message}") from None
     to_value = getattr(x, "__graphc_value__", None)
     value = to_value() if to_value is not None else x
     if not isinstance(value, Value):
@@ -121,10 +121,10 @@ def _converted(value: Value, data: Any) -> np.ndarray:
         data = data.detach().cpu().numpy()
     try:
         return as_array(data, dtype=value.type.dtype)
-    except (DTypeError, ValueError, TypeError) as error:
+    except (DTypeError, ShapeError) as error:
         kind = as_dtype_name(data)
         raise FeedError(
-            f"cannot feed {kind} for {value.name!r} of dtype {value.type.dtype}: {error}"
+            f"cannot feed {kind} for {value.name!r} of {value.type}: {error.message}"
         ) from None
 
 

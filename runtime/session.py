@@ -24,7 +24,7 @@ from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices import Device, open_device
 from graphc.runtime.devices.base import Executable, Storage
-from graphc.runtime.dump import write_dump
+from graphc.runtime.dump import make_dump_folder, write_dump
 from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
 
 _log = logging.getLogger("graphc")
@@ -99,6 +99,8 @@ class Session:
         del config  # TensorFlow's options for placement and memory have no counterpart
         self.graph = graph or get_default_graph()
         self.settings = Settings.from_environment(**settings)
+        if self.settings.dump is not None:
+            make_dump_folder(self.settings.dump)
         self.device: Device = open_device(device)
         self._storage: dict[Node, Storage] = {}
         self._initialized: set[Node] = set()
@@ -140,7 +142,11 @@ class Session:
         if self._closed:
             raise SessionError("the session is closed")
         key = (_fetch_key(fetches), feeds)
-        prepared = self._prepared.get(key)
+        try:
+            prepared = self._prepared.get(key)
+        except TypeError:  # something that is no fetch, and cannot even be looked up
+            FetchPlan(fetches, self.graph)
+            raise
         if prepared is None:
             plan = FetchPlan(fetches, self.graph)
             values = tuple(feed_key(x, self.graph) for x in feeds)

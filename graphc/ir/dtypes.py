@@ -120,6 +120,11 @@ _BY_NAME: Final = {d.name: d for d in ALL}
 _BY_NUMPY: Final = {d.numpy: d for d in ALL}
 
 
+def is_known(dtype: np.dtype[Any]) -> bool:
+    """True for a NumPy dtype that graphc has, in any byte order."""
+    return dtype.newbyteorder("=") in _BY_NUMPY
+
+
 def as_dtype(value: Any) -> DType:
     """The dtype that `value` names: a DType, a NumPy dtype or scalar type, or a string.
 
@@ -130,6 +135,8 @@ def as_dtype(value: Any) -> DType:
     if isinstance(value, str) and value in _BY_NAME:
         return _BY_NAME[value]
     try:
+        if value is None:  # NumPy would take it for float64
+            raise TypeError
         return _BY_NUMPY[np.dtype(value).newbyteorder("=")]
     except (KeyError, TypeError):
         names = ", ".join(_BY_NAME)

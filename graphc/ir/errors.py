@@ -6,9 +6,24 @@ one, and says what to do. `assert` is for our own invariants only.
 
 from __future__ import annotations
 
+from graphc.ir.location import user_location
+
 
 class GraphcError(Exception):
-    """The base of all errors that graphc raises on purpose."""
+    """The base of all errors that graphc raises on purpose.
+
+    `message` is what was said; `where` the user's line that led to it, which printing adds
+    unless the message names it already.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = user_location()
+
+    def __str__(self) -> str:
+        where = str(self.where or "")
+        return self.message if where in self.message else f"{self.message} ({where})"
 
 
 class ShapeError(GraphcError, ValueError):
@@ -29,9 +44,6 @@ class GraphError(GraphcError, ValueError):
 
 class NameNotFoundError(GraphcError, KeyError):
     """No op, tensor or variable of that name."""
-
-    def __str__(self) -> str:  # KeyError would print the repr of the message
-        return str(self.args[0]) if self.args else ""
 
 
 class FeedError(GraphcError, ValueError):

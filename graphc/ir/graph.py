@@ -10,44 +10,26 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 import re
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
-from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
-from graphc.ir.errors import DTypeError, GraphcError, GraphError, NameNotFoundError, SessionError
+from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32, is_known
+from graphc.ir.errors import (
+    DTypeError,
+    GraphcError,
+    GraphError,
+    NameNotFoundError,
+    SessionError,
+    ShapeError,
+)
+from graphc.ir.location import Location, user_location
 from graphc.ir.table import OPS, REQUIRED, Attrs, Op, Types, register
 from graphc.ir.table import Kind as Kind
 from graphc.ir.types import Shape, TensorType, format_shape
-
-_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-
-
-class Location(NamedTuple):
-    """A line of the user's program."""
-
-    file: str
-    line: int
-    function: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-def user_location() -> Location | None:
-    """The innermost line outside graphc, or None when there is none."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if not code.co_filename.startswith((_PACKAGE, "<frozen")):
-            return Location(code.co_filename, frame.f_lineno, code.co_name)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
 
 
 class Literal:
@@ -611,7 +593,7 @@ def _explain(error: GraphcError, op: Op, values: Sequence[Value], name: str | No
     inputs = ", ".join(f"{v.node.name}: {v.type}" for v in values)
     where = _context.detached[-1].where if _context.detached else user_location()
     at = f", {where}" if where else ""
-    return f"{error} (op {name or op.name!r} on {inputs or 'no inputs'}{at})"
+    return f"{error.message} (op {name or op.name!r} on {inputs or 'no inputs'}{at})"
 
 
 def _as_known(x: Any) -> Value | None:
@@ -648,11 +630,11 @@ def _contains_value(x: Any) -> bool:
 
 def as_array(x: Any, dtype: Any = None, like: DType | None = None) -> np.ndarray:
     """`x` as a NumPy array of a graphc dtype; see `convert` for the choice of dtype."""
+    array = _numpy_array(x)
     if dtype is not None:
-        return _cast_array(x, as_dtype(dtype), explicit=True)
+        return _cast_array(x, array, as_dtype(dtype), explicit=True)
     if like is not None:
-        return _cast_array(x, like, explicit=False)
-    array = np.asarray(x)
+        return _cast_array(x, array, like, explicit=False)
     if not isinstance(x, (np.ndarray, np.generic)):
         if array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -661,12 +643,29 @@ def as_array(x: Any, dtype: Any = None, like: DType | None = None) -> np.ndarray
     return array.astype(as_dtype(array.dtype).numpy, copy=False)
 
 
+def _numpy_array(x: Any) -> np.ndarray:
+    """As NumPy reads it; DTypeError or ShapeError for what is no tensor."""
+    try:
+        array = np.asarray(x)
+    except ValueError as error:  # rows of different lengths
+        raise ShapeError(f"{_short(x)} is no tensor: {error}") from None
+    if not is_known(array.dtype):
+        text = "whose numbers no dtype holds" if array.dtype.kind == "O" else f"of {array.dtype}"
+        text = text if isinstance(x, (list, tuple, int, np.ndarray)) else f"a {type(x).__name__}"
+        raise DTypeError(f"{_short(x)} is no tensor of numbers or bools: it is {text}")
+    return array
+
+
+def _short(x: Any) -> str:
+    text = repr(x)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _fits(array: np.ndarray, dtype: DType) -> bool:
     return array.size == 0 or bool(array.min() >= dtype.min and array.max() <= dtype.max)
 
 
-def _cast_array(x: Any, dtype: DType, explicit: bool) -> np.ndarray:
-    array = np.asarray(x)
+def _cast_array(x: Any, array: np.ndarray, dtype: DType, explicit: bool) -> np.ndarray:
     source = as_dtype(array.dtype)
     ok = (
         source is dtype
@@ -717,8 +716,7 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
 
 
 __all__ = [
-    "CONSTANT", "Graph", "Literal", "Location", "Node", "Runner", "Shape", "TensorShape", "Value",
+    "CONSTANT", "Graph", "Literal", "Node", "Runner", "Shape", "TensorShape", "Value",
     "apply", "as_array", "as_node", "bool_", "constant", "convert", "default_session", "detached",
     "float32", "format_shape", "get_default_graph", "reset_default_graph", "session_stack",
-    "user_location",
 ]  # fmt: skip

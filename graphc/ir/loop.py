@@ -31,7 +31,7 @@ from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from graphc.ir.dtypes import DType, bool_, int64
-from graphc.ir.graph import Location
+from graphc.ir.location import Location
 
 PARALLEL: Final = "parallel"
 REDUCE: Final = "reduce"

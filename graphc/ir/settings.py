@@ -24,6 +24,16 @@ def _positive(text: str) -> int:
     return number
 
 
+def _misfit(value: Any, default: Any) -> str | None:
+    """Why the value cannot stand where the default stands, or None."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "must be True or False"
+    if isinstance(default, int):
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        return None if fits else "must be an integer, at least 1"
+    return None if value is None or isinstance(value, str) else "must be a text or None"
+
+
 def _setting(default: Any, env: str, parse: Callable[[str], Any], doc: str) -> Any:
     return field(default=default, metadata={"env": env, "parse": parse, "doc": doc})
 
@@ -52,6 +62,12 @@ class Settings:
     fold_bytes: int = _setting(
         1 << 24, "GRAPHC_FOLD_BYTES", _positive, "largest constant that folding may make, in bytes"
     )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            reason = _misfit(getattr(self, f.name), f.default)
+            if reason:
+                raise SettingError(f"setting {f.name}={getattr(self, f.name)!r}: {reason}")
 
     @classmethod
     def from_environment(cls, **overrides: Any) -> Settings:

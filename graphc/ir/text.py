@@ -28,7 +28,8 @@ import numpy as np
 from graphc.ir.computation import Computation
 from graphc.ir.dtypes import DType, as_dtype
 from graphc.ir.errors import GraphcError, ParseError
-from graphc.ir.graph import Literal, Location, Node, Value
+from graphc.ir.graph import Literal, Node, Value
+from graphc.ir.location import Location
 from graphc.ir.table import OPS
 from graphc.ir.types import Shape, TensorType
 

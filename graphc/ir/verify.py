@@ -74,7 +74,8 @@ def _check_node(node: Node, after: str) -> None:
     try:
         types = node.op.type_rule(tuple([v.type for v in node.inputs]), node.attrs)
     except (GraphcError, KeyError) as error:
-        _fail(after, f"{_text(node)} does not pass its own type rule: {error}")
+        told = error.message if isinstance(error, GraphcError) else f"no attribute {error}"
+        _fail(after, f"{_text(node)} does not pass its own type rule: {told}")
     types = (types,) if isinstance(types, TensorType) else tuple(types)
     if types != node.types:
         inferred, declared = (", ".join(map(str, t)) for t in (types, node.types))

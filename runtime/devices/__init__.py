@@ -46,7 +46,7 @@ def open_device(name: str) -> Device:
         try:
             device = opener()
         except DeviceError as error:
-            reasons.append(f"{candidate}: {error}")
+            reasons.append(f"{candidate}: {error.message}")
         else:
             _log.info(
                 "device auto takes %s%s", candidate, f" ({'; '.join(reasons)})" * bool(reasons)

@@ -219,7 +219,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "constant of a tensor": (
         lambda: gc.constant(gc.zeros([1])), gc.errors.DTypeError, "takes numbers"),
     "shape of None": (lambda: gc.zeros([None, 2]), gc.errors.ShapeError, "unknown dims"),
-    "no shape": (lambda: gc.zeros(None), gc.errors.ShapeError, "must be given"),
+    "no shape": (lambda: gc.zeros(None), gc.errors.ShapeError, "integers or an integer tensor"),
     "range": (lambda: gc.range(0, 3, 0), gc.errors.AttributeValueError, "never ends"),
     "linspace": (lambda: gc.linspace(0.0, 1.0, 0), gc.errors.AttributeValueError, "num=0"),
     "axis twice": (

@@ -350,6 +350,8 @@ def getitem(x: Value, key: Any) -> Value:
 
 def _freeze_key(k: Any) -> Any:
     if isinstance(k, slice):
+        if k.step is not None and int(k.step) == 0:
+            raise AttributeValueError("the step of a slice is not 0")
         return ("slice", *(None if p is None else int(p) for p in (k.start, k.stop, k.step)))
     if k is None:
         return "new"
