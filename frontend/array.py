@@ -18,7 +18,7 @@ from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import slicing, source
-from graphc.ir.table import OPS, get_op
+from graphc.ir.table import OPS
 from graphc.ir.types import normalize_axis
 
 
@@ -289,7 +289,7 @@ def gather(
     """The slices of params at the indices along an axis; an index out of range gives zeros."""
     del validate_indices
     (number,) = static_ints(axis, "the axis of gather")
-    return get_op("gather")(params, indices, axis=number, name=name)
+    return OPS["gather"](params, convert(indices), axis=number, name=name)
 
 
 def strided_slice(

@@ -53,7 +53,8 @@ class ExponentialMovingAverage:
         if not item.dtype.is_floating:
             raise DTypeError(f"averages are of floats, not of {item!r}")
         is_variable = isinstance(item, Variable)
-        with get_default_graph().absolute_scope():
+        graph = get_default_graph()
+        with graph.absolute_scope(), graph.control_dependencies(None):
             start = item.initialized_value() if isinstance(item, Variable) else _zeros(item)
             name = f"{item.op.name}/{self.name}"
             shadow = self._shadows[item] = Variable(start, trainable=False, name=name)

@@ -132,10 +132,11 @@ class Optimizer:
         """The slot, made on first use with `initial` everywhere."""
         slots = self._slots.setdefault(name, {})
         if variable not in slots:
-            value = broadcast_to_shape(
-                convert(initial, dtype=variable.dtype), variable.node.types[0].static_shape
-            )
-            with get_default_graph().absolute_scope():
+            graph = get_default_graph()
+            with graph.absolute_scope(), graph.control_dependencies(None):
+                value = broadcast_to_shape(
+                    convert(initial, dtype=variable.dtype), variable.node.types[0].static_shape
+                )
                 slots[variable] = Variable(
                     value, trainable=False, name=f"{variable.op.name}/{self._name}"
                 )
@@ -334,7 +335,8 @@ class AdamOptimizer(Optimizer):
     def _prepare(self, pairs: Sequence[tuple[Value, Variable]]) -> None:
         first = pairs[0][1]
         if not self._powers:
-            with get_default_graph().absolute_scope():
+            graph = get_default_graph()
+            with graph.absolute_scope(), graph.control_dependencies(None):
                 self._powers = [
                     Variable(self._like(beta, first), trainable=False, name=f"beta{i}_power")
                     for i, beta in ((1, self.beta1), (2, self.beta2))

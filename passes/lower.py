@@ -10,6 +10,8 @@ last. Cost: one walk.
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -82,16 +84,16 @@ class _Lowering:
     def buffer(
         self, node: Node, shape: Sequence[int], dtype: DType, role: str, value: Any = None
     ) -> str:
-        name = self.unique(node.name, "_b")
+        name = self.unique(node.name)
         self.buffers[name] = Buffer(name, dtype, tuple(shape), role, node.name, value)
         return name
 
-    def unique(self, name: str, suffix: str = "") -> str:
+    def unique(self, name: str) -> str:
+        """An identifier that no other buffer has, of the op's name."""
         base = re.sub(r"\W+", "_", name).strip("_") or "x"
-        if re.fullmatch(r"[ivrkp]\d*|tl|np|lo|hi|\d.*", base) or (
-            suffix == "_b" and base in _RESERVED
-        ):
+        if _OWN.fullmatch(base) or keyword.iskeyword(base) or hasattr(builtins, base):
             base += "_"
+        base = f"x{base}" if base[0].isdigit() else base
         name, count = base, self.name_counts.get(base, 0)
         while name in self.name_counts:
             name, count = f"{base}_{count}", count + 1
@@ -138,7 +140,7 @@ class _Lowering:
                 origin, array = "constant", np.full(1, source.value, dtype.numpy)
             else:
                 origin, array = source[0].name, np.arange(source[1], dtype=dtype.numpy)
-            name = self.unique(origin, "_b")
+            name = self.unique(origin)
             self.buffers[name] = Buffer(
                 name, dtype, array.shape, loop.CONSTANT, name, Literal(array)
             )
@@ -532,4 +534,5 @@ def store_cast(expr: Expr, dtype: DType) -> Expr:
     return cast(expr, dtype)
 
 
-_RESERVED = frozenset({"kernel", "triton", "scratch"})
+# what the texts of the loop language and of emitted sources call things of their own
+_OWN = re.compile(r"[ikprsv]\d*|tl|np|lo|hi|kernel|triton|scratch|first|last")

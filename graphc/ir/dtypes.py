@@ -117,6 +117,8 @@ FLOATS: Final = tuple(d for d in ALL if d.is_floating)
 INTEGERS: Final = tuple(d for d in ALL if d.is_integer)
 
 _BY_NAME: Final = {d.name: d for d in ALL}
+# where TensorFlow's words differ from NumPy's, for which "float" and the type float are 64 bits
+_BY_WORD: Final[dict[Any, DType]] = {"half": float16, "float": float32, "double": float64}
 _BY_NUMPY: Final = {d.numpy: d for d in ALL}
 
 
@@ -128,12 +130,17 @@ def is_known(dtype: np.dtype[Any]) -> bool:
 def as_dtype(value: Any) -> DType:
     """The dtype that `value` names: a DType, a NumPy dtype or scalar type, or a string.
 
-    Any byte order is taken (feeds are converted). Raises DTypeError for what graphc lacks.
+    `float` and "float" are float32, as in TensorFlow. Any byte order is taken (feeds are
+    converted). Raises DTypeError for what graphc lacks.
     """
     if isinstance(value, DType):
         return value
     if isinstance(value, str) and value in _BY_NAME:
         return _BY_NAME[value]
+    if isinstance(value, str) and value in _BY_WORD:
+        return _BY_WORD[value]
+    if value is float:
+        return float32
     try:
         if value is None:  # NumPy would take it for float64
             raise TypeError

@@ -268,3 +268,23 @@ def test_moving_averages(session: gc.Session) -> None:
         gc.train.ExponentialMovingAverage(0.9, zero_debias=True)
     with pytest.raises(gc.errors.DTypeError, match="floats"):
         ema.apply([count])
+
+
+def test_what_an_optimizer_makes_waits_for_nothing(session: gc.Session) -> None:
+    x = gc.placeholder(gc.float32, [None])
+    v = gc.Variable(1.0)
+    seen = gc.Variable(0.0, trainable=False)
+    loss = gc.reduce_sum(v * x)
+    with gc.control_dependencies([seen.assign(gc.reduce_sum(x))]):
+        steps = [
+            make.minimize(loss)
+            for make in (
+                gc.train.AdamOptimizer(),
+                gc.train.AdagradOptimizer(0.1),
+                gc.train.RMSPropOptimizer(0.1),
+                gc.train.MomentumOptimizer(0.1, 0.9),
+            )
+        ]
+    session.run(gc.global_variables_initializer())  # no slot's initial value needs a feed
+    session.run(steps, {x: [1.0, 2.0]})
+    assert session.run(seen) == 3

@@ -319,3 +319,37 @@ def test_finalized_graph(graph: gc.Graph) -> None:
     graph.finalize()
     with pytest.raises(gc.errors.GraphError, match="finalized"):
         gc.constant(1.0)
+
+
+TAKEN = [
+    "s", "k", "np", "tl", "in", "lambda", "None", "range", "print", "mem", "launch", "walk",
+    "share", "first", "last", "lo", "hi", "r0", "p0", "i0", "v1", "a1_", "9x", "OPS", "results",
+    "s_", "pid",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.parametrize("rows", [3, 70_000])
+def test_ops_may_have_the_names_that_sources_use(name: str, rows: int) -> None:
+    with gc.Graph().as_default():
+        x = gc.placeholder(gc.float32, [None, 5], name=name)
+        total = gc.Variable(gc.ones([5]), name=f"{name}_")
+        y, z = gc.nn.softmax(x * 2.0) + total, gc.reduce_sum(gc.exp(x), 0)
+        update = total.assign_add(z)
+        with gc.Session(device="numpy") as session:
+            session.run(gc.global_variables_initializer())
+            got = session.run(
+                [y, update, gc.matmul(x, x, transpose_a=True)], {x: np.ones((rows, 5))}
+            )
+        np.testing.assert_allclose(got[0], np.full((rows, 5), 1.2), rtol=1e-6)
+        np.testing.assert_allclose(got[1], np.full(5, 1 + rows * np.e), rtol=1e-4)
+        np.testing.assert_allclose(got[2], np.full((5, 5), rows), rtol=1e-6)
+
+
+def test_dtypes_by_the_words_of_tensorflow() -> None:
+    with gc.Graph().as_default():
+        for word, dtype in (
+            ("float", gc.float32), (float, gc.float32), ("double", gc.float64),
+            ("half", gc.float16), (bool, gc.bool), (np.float64, gc.float64),
+        ):  # fmt: skip
+            assert gc.placeholder(word, []).dtype is dtype
