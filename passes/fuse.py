@@ -3,8 +3,8 @@
     k1: t = exp(x)    k2: s = sum(t)    k3: y = t / s    ->    k: t = exp(x); s = sum(t); y = t / s
 
 Pairs of neighbours (a producer and its reader, or two readers of one buffer) come off a heap
-ordered by: arithmetic for a variable's update, a dot's epilogue, same iteration space, bytes
-saved, distance, age. So the result depends on nothing but the program. `graphc.passes.merge`
+ordered by: arithmetic for a variable's update, a dot's epilogue, no sum over outer axes, same
+iteration space, bytes saved, distance, age. So the result depends on nothing but the program. `graphc.passes.merge`
 says whether a pair may be merged; a merge must also leave the kernels acyclic, and nothing that
 is needed early may wait for a commit. Then cheap producers of several readers are computed in
 each of them, where that moves fewer bytes. Every edge that is left gets a decision: a reason
@@ -156,7 +156,10 @@ class _Fusion:
         distance = self.first[b] - self.first[a]
         # updates first: arithmetic that only a variable's new value needs belongs to its commit
         update = first.form == "flat" and self.writes_variable(b)
-        rank = (not update, not epilogue, not same)
+        # sums over outer axes last: what they read is stored for them anyway, as a rule, and
+        # merged with them it could not join the reductions over the inner axes
+        outer = reduces_outer(first) or reduces_outer(second)
+        rank = (not update, not epilogue, outer, not same)
         key = (*rank, -self.saved(a, b), distance, self.first[a], self.first[b])
         heapq.heappush(self.heap, (*key, a, b))
 
@@ -373,6 +376,12 @@ class _Fusion:
                         {"bytes": nbytes, **refusal.numbers},
                     )
                 )  # fmt: skip
+
+
+def reduces_outer(kernel: Kernel) -> bool:
+    """True for a sum down the columns: the first axis is reduced, the last is not."""
+    kinds = [a.kind for a in kernel.axes if a.size > 1]
+    return bool(kinds) and kinds[0] == loop.REDUCE and kinds[-1] == loop.PARALLEL
 
 
 def flops(kernel: Kernel) -> float:

@@ -15,6 +15,7 @@ from graphc.ir.table import OPS
 
 TILE = 1 << 16  # elements: a few float32 arrays of them fit the second-level cache
 LONG_ROW = 1 << 18  # elements beyond which a row is walked in phases
+LONG_COLUMN = 1 << 10  # rows that NumPy may add up one by one; more are added up in parts
 _ALIGN = 64
 
 _REDUCE = {
@@ -80,7 +81,7 @@ class KernelEmitter:
         kernel = self.kernel
         if kernel.form == "call":
             self.call()
-        elif kernel.form == "dot" or kernel.space <= TILE:
+        elif kernel.form == "dot" or (kernel.space <= TILE and not self.adds_long_columns()):
             self.statements(kernel.body)
         elif self.wants_phases():
             self.phases()
@@ -95,6 +96,16 @@ class KernelEmitter:
             return False
         row = math.prod(self.sizes[i] for i in reduced)
         return row > LONG_ROW or self.walks_columns()
+
+    def adds_long_columns(self) -> bool:
+        """True for sums down long columns: along rows NumPy adds in pairs, down columns it does not.
+
+        The rounding error of a plain sum grows with its length, of one in parts with the length
+        of a part (Higham, "The accuracy of floating point summation", 1993).
+        """
+        sums = any(isinstance(s, loop.Reduce) and s.op == "sum" for s in self.kernel.body)
+        rows = math.prod(self.sizes[i] for i in self.kernel.reduced)
+        return sums and rows > LONG_COLUMN and self.walks_columns()
 
     def walks_columns(self) -> bool:
         """True when the largest load is dense along a parallel axis, not along the reduced ones."""
@@ -128,7 +139,8 @@ class KernelEmitter:
         levels = self.levels()
         axis = self.kernel.reduced[0]
         rest = math.prod(n for i, n in enumerate(self.sizes) if i != axis)
-        tile = (axis, max(1, min(self.sizes[axis], TILE // max(rest, 1))))
+        most = min(TILE // max(rest, 1), LONG_COLUMN if self.adds_long_columns() else TILE)
+        tile = (axis, max(1, min(self.sizes[axis], most)))
         for level in range(max(levels.values(), default=0) + 1):
             self.phase(level, levels, tile)
 
