@@ -4,11 +4,11 @@
 
 Pairs of neighbours (a producer and its reader, or two readers of one buffer) come off a heap
 ordered by: arithmetic for a variable's update, a dot's epilogue, no sum over outer axes, same
-iteration space, bytes saved, distance, age. So the result depends on nothing but the program. `graphc.passes.merge`
-says whether a pair may be merged; a merge must also leave the kernels acyclic, and nothing that
-is needed early may wait for a commit. Then cheap producers of several readers are computed in
-each of them, where that moves fewer bytes. Every edge that is left gets a decision: a reason
-code and its numbers.
+iteration space, bytes saved, distance, age. So the result depends on nothing but the program.
+`graphc.passes.merge` says whether a pair may be merged; a merge must also leave the kernels
+acyclic, and nothing that is needed early may wait for a commit. Then cheap producers of several
+readers are computed in each of them, where that moves fewer bytes. Every edge that is left gets
+a decision: a reason code and its numbers.
 
 Acyclicity is kept by a dynamic topological order (Pearce and Kelly, "A dynamic topological sort
 algorithm for directed acyclic graphs", 2006): a merge searches only the kernels between the

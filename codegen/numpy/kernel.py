@@ -98,7 +98,7 @@ class KernelEmitter:
         return row > LONG_ROW or self.walks_columns()
 
     def adds_long_columns(self) -> bool:
-        """True for sums down long columns: along rows NumPy adds in pairs, down columns it does not.
+        """True for sums down long columns: NumPy adds pairwise along rows, but not down columns.
 
         The rounding error of a plain sum grows with its length, of one in parts with the length
         of a part (Higham, "The accuracy of floating point summation", 1993).
