@@ -117,15 +117,18 @@ def _arguments(kernel: Kernel, dynamic: Sequence[str]) -> list[str]:
 
 
 def _emit_run(program: Program, dynamic: Sequence[str]) -> str:
+    """What launches the kernels in order, in two parts: `commit` is what changes variables."""
     lines = ["def bind(mem):"]
     lines += [f"    launch_{k.name} = {k.name}(mem)" for k in program.kernels]
-    lines += [f"    def run({', '.join(dynamic)}):"]
-    lines += [
-        f"        launch_{k.name}({', '.join(_arguments(k, dynamic))})" for k in program.kernels
-    ]
-    if not program.kernels:
-        lines.append("        pass")
-    return "\n".join([*lines, "    return run", ""])
+    parts = {
+        "compute": program.kernels[: program.commit],
+        "commit": program.kernels[program.commit :],
+    }
+    for name, kernels in parts.items():
+        lines += [f"    def {name}({', '.join(dynamic)}):"]
+        lines += [f"        launch_{k.name}({', '.join(_arguments(k, dynamic))})" for k in kernels]
+        lines += [] if kernels else ["        pass"]
+    return "\n".join([*lines, "    return compute, commit", ""])
 
 
 __all__ = ["describe", "dynamic_buffers", "emit"]

@@ -20,6 +20,7 @@ from graphc.ir.dtypes import DType
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Target
+from graphc.runtime.interrupts import uninterrupted
 
 _ALIGN = 64
 _module_numbers = itertools.count()
@@ -90,8 +91,10 @@ class NumPyExecutable:
         self._order = tuple(names)
         scratches = [aligned_bytes(module.scratch_bytes) for _ in range(threads)]
         memory = Memory(buffers, scratches, thread_pool(threads))
-        bind: Callable[[Memory], Callable[..., None]] = build(module.text, "program")["bind"]
-        self._run = bind(memory)
+        bind: Callable[[Memory], tuple[Callable[..., None], Callable[..., None]]]
+        bind = build(module.text, "program")["bind"]
+        self._compute, self._commit = bind(memory)
+        self._commits = program.commit < len(program.kernels)
 
     def run(self, feeds: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
         """Run once; see graphc.runtime.devices.base.Executable."""
@@ -99,8 +102,11 @@ class NumPyExecutable:
         outputs = {name: self._pool.take(name, shape, dtype) for name, shape, dtype in self._fresh}
         if self._counter is not None:
             self._counter[0] = run
+        arrays = *flat, *(x.reshape(-1) for x in outputs.values())
         with np.errstate(all="ignore"):
-            self._run(*flat, *(x.reshape(-1) for x in outputs.values()))
+            self._compute(*arrays)
+            if self._commits:
+                uninterrupted(self._commit, arrays)
         if not self._outputs:
             return []
         return self._collect(flat, outputs)

@@ -32,6 +32,7 @@ from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.passes.context import Target
 from graphc.runtime.devices.triton_library import matmul_of
+from graphc.runtime.interrupts import uninterrupted
 
 _log = logging.getLogger("graphc")
 _ALIGNMENT = 256
@@ -217,6 +218,11 @@ class Port:
     array: np.ndarray
 
 
+def _launch(steps: Sequence[Step]) -> None:
+    for step in steps:
+        step.launch()
+
+
 class TritonExecutable:
     """A program bound to its memory: feeds in, replay, outputs out."""
 
@@ -358,8 +364,7 @@ class TritonExecutable:
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may go on
-            for step in self.steps:
-                step.launch()
+            _launch(self.steps)
         return graph
 
     # -- running
@@ -373,8 +378,10 @@ class TritonExecutable:
             if self.graph is not None:
                 self.graph.replay()
             else:
-                for step in self.steps:
-                    step.launch()
+                first = next((i for i, s in enumerate(self.steps) if s.writes_variable), None)
+                _launch(self.steps[:first])
+                if first is not None:
+                    uninterrupted(_launch, (self.steps[first:],))
             return self._fetch()
 
     def _feed(self, feeds: Sequence[np.ndarray]) -> None:
