@@ -7,8 +7,9 @@ ordered by: arithmetic for a variable's update, a dot's epilogue, no sum over ou
 iteration space, bytes saved, distance, age. So the result depends on nothing but the program.
 `graphc.passes.merge` says whether a pair may be merged; a merge must also leave the kernels
 acyclic, and nothing that is needed early may wait for a commit. Then cheap producers of several
-readers are computed in each of them, where that moves fewer bytes. Every edge that is left gets
-a decision: a reason code and its numbers.
+readers are computed in each of them, where that moves fewer bytes. Last, sums over outer axes
+that stand around one kernel become one launch. Every edge that is left gets a decision: a
+reason code and its numbers.
 
 Acyclicity is kept by a dynamic topological order (Pearce and Kelly, "A dynamic topological sort
 algorithm for directed acyclic graphs", 2006): a merge searches only the kernels between the
@@ -18,7 +19,7 @@ two. Cost: one merge per kernel and a bounded search each. Skips library calls.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
@@ -26,7 +27,11 @@ from graphc.ir.table import OPS
 from graphc.passes.context import Context, Decision
 from graphc.passes.inline import Limits, Refusal
 from graphc.passes.kernel_names import name_kernels
-from graphc.passes.merge import merge
+from graphc.passes.merge import merge, merge_beside
+
+Rule = Callable[
+    [Kernel, Kernel, Mapping[str, loop.Buffer], Iterable[str], Limits], Kernel | Refusal
+]
 
 _MOST_SIBLINGS = 6  # readers of one buffer that are paired with one another
 _MOST_READERS = 200  # readers of one buffer that are paired with their neighbours
@@ -112,6 +117,9 @@ class _Fusion:
         self.merge_pairs()
         while self.duplicate_cheap():
             self.merge_pairs()
+        for i in sorted(self.kernels, key=lambda k: self.position[k]):
+            if i in self.kernels:
+                self.merge_cousins(i)
 
     def merge_pairs(self) -> None:
         while self.heap:
@@ -178,23 +186,40 @@ class _Fusion:
         role = self.program.buffers[name].role
         return role != loop.TEMPORARY or bool(self.readers.get(name, set()) - {a, b})
 
+    def merge_cousins(self, i: int) -> None:
+        """Sums over outer axes of what this kernel reads and writes, as one kernel.
+
+        They save no traffic, but a launch each: the gradients of a layer norm's scale and shift.
+        """
+        kernel = self.kernels[i]
+        near = {r for n in (*kernel.inputs, *kernel.outputs) for r in self.readers.get(n, ())}
+        sums = [k for k in near - {i} if reduces_outer(self.kernels[k])]
+        last: dict[tuple[int, ...], int] = {}
+        for k in sorted(sums, key=lambda k: self.position[k]):
+            sizes = self.kernels[k].sizes
+            if sizes in last and self.try_pair(last[sizes], k, merge_beside):
+                last[sizes] = self.next_id - 1
+            else:
+                last[sizes] = k
+
     # -- merging
 
-    def try_pair(self, a: int, b: int) -> None:
-        merged = self.attempt(a, b)
+    def try_pair(self, a: int, b: int, rule: Rule = merge) -> bool:
+        merged = self.attempt(a, b, rule)
         if isinstance(merged, Refusal):
-            return
+            return False
         between = self.between(a, b)
         assert between is not None
         self.replace(a, b, merged, *between)
+        return True
 
-    def attempt(self, a: int, b: int) -> Kernel | Refusal:
+    def attempt(self, a: int, b: int, rule: Rule = merge) -> Kernel | Refusal:
         first, second = self.kernels[a], self.kernels[b]
         fence = self.check_fence(a, b)
         if fence:
             return fence
         keep = [n for n in first.outputs if self.kept(n, a, b)]
-        merged = merge(first, second, self.program.buffers, keep, self.limits)
+        merged = rule(first, second, self.program.buffers, keep, self.limits)
         if isinstance(merged, Refusal):
             return merged
         if len(self.writers_shared(first, second)) > 0:

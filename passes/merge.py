@@ -56,6 +56,21 @@ def merge(
     return merged
 
 
+def merge_beside(
+    a: Kernel,
+    b: Kernel,
+    buffers: Mapping[str, Buffer],
+    keep: Iterable[str],
+    limits: Limits,
+) -> Kernel | Refusal:
+    """One kernel for two that need not share a buffer: over equal axes, one launch for both."""
+    if "dot" in (a.form, b.form) or [(x.size, x.kind) for x in a.axes] != [
+        (x.size, x.kind) for x in b.axes
+    ]:
+        return Refusal("SPACE", {"producer_axes": a.sizes, "consumer_axes": b.sizes})
+    return _join(a, b, 0, buffers, set(keep), limits)
+
+
 @dataclass(frozen=True, slots=True)
 class _Link:
     buffer: str

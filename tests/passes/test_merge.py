@@ -37,7 +37,7 @@ from graphc.ir.loop import (
     format_kernel,
 )
 from graphc.passes.inline import Limits, Refusal, inline_producer, positions
-from graphc.passes.merge import merge
+from graphc.passes.merge import merge, merge_beside
 
 F = float64
 LIMITS = Limits()
@@ -392,3 +392,24 @@ def test_positions_are_digits_that_stay_in_range() -> None:
     found = positions(at("t", 7, 2, offset=8), a, inner, store)
     assert found == (Linear((1, 0), 1), Linear((0, 2), 1))
     assert positions(at("t", 7, 2, offset=10), a, inner, store) is None  # leaves the row
+
+
+def test_kernels_over_equal_axes_may_stand_beside_each_other() -> None:
+    made = buffers(x=(3, 5), x2=(3, 5), y=(3,), y2=(3,), y3=(5,))
+    a = total("a", load("x", 5, 1), at("y", 1, 0), 3, 5)
+    b = total("b", load("x2", 5, 1), at("y2", 1, 0), 3, 5)
+    assert refusal(a, b, made) == "NO_SAVING"
+    both = merge_beside(a, b, made, (), LIMITS)
+    assert isinstance(both, Kernel)
+    want, got = run([a, b], made), run([both], made)
+    for name in ("y", "y2"):
+        np.testing.assert_array_equal(got[name], want[name])
+
+
+def test_kernels_over_other_axes_may_not() -> None:
+    made = buffers(x=(3, 5), x2=(3, 5), y=(3,), y2=(5,))
+    a = total("a", load("x", 5, 1), at("y", 1, 0), 3, 5)
+    columns = total("b", load("x2", 1, 5), at("y2", 1, 0), 5, 3)
+    result = merge_beside(a, columns, made, (), LIMITS)
+    assert isinstance(result, Refusal)
+    assert result.reason == "SPACE"
