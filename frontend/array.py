@@ -10,6 +10,7 @@ from graphc.frontend.arguments import (
     constant_value,
     is_tensor,
     shape_argument,
+    static_int,
     static_ints,
 )
 from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
@@ -72,10 +73,10 @@ def size(input: Any, name: str | None = None, out_type: Any = int32) -> Value:
 
 
 def rank(input: Any, name: str | None = None) -> Value:
-    """The number of dims; known while the graph is built."""
+    """The number of dims, a scalar."""
     number = convert(input).type.rank
     if number is None:
-        raise ShapeError(f"the rank of {input!r} is not known while the graph is built")
+        return size(shape(input), name=name)
     return convert(number, dtype=int32, name=name)
 
 
@@ -289,7 +290,44 @@ def gather(
     """The slices of params at the indices along an axis; an index out of range gives zeros."""
     del validate_indices
     (number,) = static_ints(axis, "the axis of gather")
-    return OPS["gather"](params, convert(indices), axis=number, name=name)
+    return OPS["gather"](convert(params), convert(indices), axis=number, name=name)
+
+
+def gather_nd(params: Any, indices: Any, name: str | None = None) -> Value:
+    """params[i0, i1, ...] for each index along the last dim of `indices`; zeros out of range."""
+    return OPS["gather_nd"](convert(params), convert(indices), name=name)
+
+
+def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Value:
+    """Zeros of the shape, to which the updates are added at the indices (see gather_nd)."""
+    inputs, attrs = shape_argument(shape)
+    return OPS["scatter_nd"](convert(indices), convert(updates), *inputs, **attrs, name=name)
+
+
+def sort(
+    values: Any, axis: Any = -1, direction: str = "ASCENDING", name: str | None = None
+) -> Value:
+    """The elements in order along an axis; NaN counts as the greatest."""
+    return _sorted(values, axis, direction, name)[0]
+
+
+def argsort(
+    values: Any,
+    axis: Any = -1,
+    direction: str = "ASCENDING",
+    stable: bool = True,
+    name: str | None = None,
+) -> Value:
+    """Where the sorted elements stand (int32); equal ones in their order."""
+    del stable
+    return _sorted(values, axis, direction, name)[1]
+
+
+def _sorted(values: Any, axis: Any, direction: str, name: str | None) -> tuple[Value, ...]:
+    if direction not in ("ASCENDING", "DESCENDING"):
+        raise AttributeValueError(f"direction is ASCENDING or DESCENDING, got {direction!r}")
+    number, descending = static_int(axis, "the axis"), direction == "DESCENDING"
+    return OPS["sort_pairs"].outputs(values, axis=number, descending=descending, name=name)
 
 
 def strided_slice(

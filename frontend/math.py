@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.frontend import segments
 from graphc.frontend.arguments import (
     as_sequence,
     as_value,
     axes_argument,
     either,
+    is_tensor,
     same_dtype,
     static_int,
 )
 from graphc.frontend.framework import name_scope
 from graphc.ir.dtypes import as_dtype, bfloat16, float32, float64, int32, int64
-from graphc.ir.errors import AttributeValueError
+from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
+from graphc.ir.ops import nn, operators, sorting
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import reduce as red
+from graphc.ir.ops import trigonometry as trig
 from graphc.ir.table import OPS, Op
 from graphc.ir.types import merge_shapes
 
@@ -72,9 +76,19 @@ log = _unary(pw.log, "The natural logarithm of x.")
 log1p = _unary(pw.log1p, "log(1 + x), exact for small x.")
 sin = _unary(pw.sin, "The sine of x in radians.")
 cos = _unary(pw.cos, "The cosine of x in radians.")
+tan = _unary(trig.tan, "The tangent of x in radians.")
+asin = _unary(trig.asin, "The angle in [-pi/2, pi/2] whose sine is x.")
+acos = _unary(trig.acos, "The angle in [0, pi] whose cosine is x.")
+atan = _unary(trig.atan, "The angle in (-pi/2, pi/2) whose tangent is x.")
+sinh = _unary(trig.sinh, "The hyperbolic sine of x.")
+cosh = _unary(trig.cosh, "The hyperbolic cosine of x.")
 tanh = _unary(pw.tanh, "The hyperbolic tangent of x.")
+asinh = _unary(trig.asinh, "The number whose sinh is x.")
+acosh = _unary(trig.acosh, "The number from 0 on whose cosh is x.")
+atanh = _unary(trig.atanh, "The number whose tanh is x.")
 sigmoid = _unary(pw.sigmoid, "1 / (1 + exp(-x))")
 erf = _unary(pw.erf, "The error function of x.")
+erfc = _unary(trig.erfc, "1 - erf(x), exact far out, too.")
 floor = _unary(pw.floor, "The greatest integer not above x.")
 ceil = _unary(pw.ceil, "The least integer not below x.")
 round = rint = _unary(pw.round_, "The nearest integer, ties to even.")
@@ -85,11 +99,7 @@ is_finite = _unary(pw.is_finite, "True where x is neither NaN nor infinite.")
 
 def truediv(x: Any, y: Any, name: str | None = None) -> Value:
     """x / y; integers become float64 (8 and 16 bits: float32) first, as in Python 3."""
-    a, b = same_dtype([x, y])
-    if a.dtype.is_integer:
-        wide = float32 if a.dtype.bits <= 16 else float64
-        a, b = cast(a, wide), cast(b, wide)
-    return pw.truediv(a, b, name=name)
+    return operators.true_divide(x, y, name)
 
 
 def div(x: Any, y: Any, name: str | None = None) -> Value:
@@ -107,28 +117,105 @@ def div_no_nan(x: Any, y: Any, name: str | None = None) -> Value:
         return pw.where(zero, convert(0, like=a.dtype), pw.truediv(a, safe), name=scope)
 
 
+divide_no_nan = div_no_nan
+
+
+def reciprocal_no_nan(x: Any, name: str | None = None) -> Value:
+    """1 / x, and 0 where x is 0."""
+    return div_no_nan(1, convert(x), name)
+
+
+def multiply_no_nan(x: Any, y: Any, name: str | None = None) -> Value:
+    """x * y, and 0 where y is 0, even if x is infinite or NaN."""
+    with name_scope(name, "multiply_no_nan") as scope:
+        a, b = same_dtype([x, y])
+        lost = pw.logical_and(pw.equal(b, mv.zeros_like(b)), pw.logical_not(pw.is_finite(a)))
+        return pw.multiply(pw.where(lost, convert(0, like=a.dtype), a), b, name=scope)
+
+
+def xlogy(x: Any, y: Any, name: str | None = None) -> Value:
+    """x * log(y), and 0 where x is 0, whatever y is."""
+    return _zero_where_zero(lambda a, b: pw.multiply(a, pw.log(b)), x, y, name or "xlogy")
+
+
+def xdivy(x: Any, y: Any, name: str | None = None) -> Value:
+    """x / y, and 0 where x is 0, whatever y is."""
+    return _zero_where_zero(pw.truediv, x, y, name or "xdivy")
+
+
+def _zero_where_zero(function: Any, x: Any, y: Any, name: str) -> Value:
+    """function(x, y), and 0 where x is 0; there y is replaced, so that gradients are 0, too."""
+    with name_scope(name) as scope:
+        a, b = same_dtype([x, y])
+        zero = pw.equal(a, mv.zeros_like(a))
+        safe = pw.where(zero, convert(1, like=b.dtype), b)
+        return pw.where(zero, convert(0, like=a.dtype), function(a, safe), name=scope)
+
+
+def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Value:
+    """A scalar times a tensor."""
+    value = convert(x)
+    factor = convert(scalar, like=value.dtype)
+    if factor.type.rank not in (0, None):
+        raise ShapeError(f"scalar_mul needs a scalar, got {factor!r}")
+    return pw.multiply(factor, value, name=name)
+
+
+def polyval(coeffs: Any, x: Any, name: str | None = None) -> Value:
+    """The polynomial of a list of coefficients, highest power first, at x (by Horner's rule)."""
+    if not isinstance(coeffs, (list, tuple)):
+        raise AttributeValueError(f"the coefficients are a list, got {coeffs!r}")
+    with name_scope(name, "polyval") as scope:
+        point = x if any(map(is_tensor, coeffs)) else convert(x)
+        *factors, value = same_dtype([*coeffs, point])
+        total = mv.zeros_like(value)
+        for i, factor in enumerate(factors):
+            total = factor if i == 0 else factor + total * value
+        return OPS["identity"](total, name=scope)
+
+
+def atan2(y: Any, x: Any, name: str | None = None) -> Value:
+    """The angle in [-pi, pi] of the point (x, y)."""
+    return trig.atan2(y, x, name=name)
+
+
 divide = realdiv = truediv
 floor_div = floordiv
 
 
 def pow(x: Any, y: Any, name: str | None = None) -> Value:
-    """x to the power y. An integer x needs an exponent known now, by repeated multiplication."""
-    a, b = same_dtype([x, y])
-    if not a.dtype.is_integer:
-        return pw.pow_(a, b, name=name)
-    with name_scope(name, "Pow") as scope:
-        return _integer_power(a, static_int(b, "the exponent of an integer power"), scope)
+    """x to the power y. Integers need an exponent known now, by repeated multiplication."""
+    return operators.power(x, y, name)
 
 
-def _integer_power(x: Value, exponent: int, scope: str) -> Value:
-    if exponent < 0:
-        raise AttributeValueError(f"an integer to the power {exponent} is no integer; cast() it")
-    result, square_ = mv.ones_like(x), x
-    while exponent:
-        result = result * square_ if exponent & 1 else result
-        exponent >>= 1
-        square_ = square_ * square_ if exponent else square_
-    return OPS["identity"](result, name=scope)
+def truncatediv(x: Any, y: Any, name: str | None = None) -> Value:
+    """x / y without its fraction, as in C; integers divided by 0 give 0."""
+    with name_scope(name, "truncatediv") as scope:
+        a, b = same_dtype([x, y])
+        if not a.dtype.is_integer:
+            quotient = pw.truediv(a, b)
+            up = pw.ceil(quotient)
+            return pw.where(quotient < 0, up, pw.floor(quotient), name=scope)
+        below = pw.cast(_rounded_down(a, b), dtype=a.dtype)
+        return pw.add(pw.floordiv(a, b), below, name=scope)
+
+
+def truncatemod(x: Any, y: Any, name: str | None = None) -> Value:
+    """The rest of truncatediv, with the sign of x; integers modulo 0 give 0."""
+    with name_scope(name, "truncatemod") as scope:
+        a, b = same_dtype([x, y])
+        if a.dtype.is_integer:
+            rest = pw.floormod(a, b)
+            return pw.where(_rounded_down(a, b), rest - b, rest, name=scope)
+        rest = pw.floormod(pw.abs_(a), pw.abs_(b))
+        return pw.where(a < 0, -rest, rest, name=scope)
+
+
+def _rounded_down(a: Value, b: Value) -> Value:
+    """Where the floor of a / b is below its whole part."""
+    zero = convert(0, like=a.dtype)
+    away = pw.logical_xor(a < zero, b < zero)
+    return pw.logical_and(pw.not_equal(pw.floormod(a, b), zero), away)
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Value:
@@ -185,12 +272,7 @@ def add_n(inputs: Any, name: str | None = None) -> Value:
 accumulate_n = add_n
 
 
-def log_sigmoid(x: Any, name: str | None = None) -> Value:
-    """log(sigmoid(x)) = -softplus(-x), without overflow."""
-    with name_scope(name, "LogSigmoid") as scope:
-        value = convert(x)
-        low = pw.minimum(value, convert(0, like=value.dtype))
-        return pw.subtract(low, pw.log1p(pw.exp(-pw.abs_(value))), name=scope)
+log_sigmoid = _unary(nn.log_sigmoid, "log(sigmoid(x)) = -softplus(-x), without overflow.")
 
 
 def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Value:
@@ -339,3 +421,76 @@ def count_nonzero(
         hit = x if x.dtype.is_bool else pw.not_equal(x, convert(0, like=x.dtype))
         counted = pw.cast(hit, dtype=as_dtype(dtype))
         return red.reduce_sum(counted, axis=axes, keepdims=keep, name=scope)
+
+
+def reduce_euclidean_norm(
+    input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None
+) -> Value:
+    """The square root of the sum of the squares along the axes (all by default)."""
+    with name_scope(name, "reduce_euclidean_norm") as scope:
+        squares = pw.square(convert(input_tensor))
+        total = red.reduce_sum(squares, axis=axes_argument(axis), keepdims=keepdims)
+        return pw.sqrt(total, name=scope)
+
+
+def is_non_decreasing(x: Any, name: str | None = None) -> Value:
+    """Whether each element, in row-major order, is at least the one before it."""
+    return _in_order(pw.less_equal, x, name or "is_non_decreasing")
+
+
+def is_strictly_increasing(x: Any, name: str | None = None) -> Value:
+    """Whether each element, in row-major order, is greater than the one before it."""
+    return _in_order(pw.less, x, name or "is_strictly_increasing")
+
+
+def _in_order(compare: Op, x: Any, name: str) -> Value:
+    with name_scope(name) as scope:
+        flat = mv.reshape(convert(x), shape=(-1,))
+        return red.reduce_all(compare(flat[:-1], flat[1:]), name=scope)
+
+
+def invert_permutation(x: Any, name: str | None = None) -> Value:
+    """The permutation that undoes x, a vector of the numbers 0, 1, ..., each once."""
+    with name_scope(name, "InvertPermutation") as scope:
+        numbers = convert(x)
+        if numbers.type.rank not in (1, None) or not numbers.dtype.is_integer:
+            raise ShapeError(f"a permutation is a vector of integers, got {numbers!r}")
+        order = sorting.sort_pairs.outputs(numbers)[1]
+        return OPS["identity"](cast(order, numbers.dtype), name=scope)
+
+
+# -- running sums and products
+
+
+def cumsum(
+    x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None
+) -> Value:
+    """Running sums along an axis, `reverse` from its end; `exclusive`: without the element."""
+    return _running(sorting.cumsum, x, axis, exclusive, reverse, name)
+
+
+def cumprod(
+    x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None
+) -> Value:
+    """Running products along an axis; see cumsum."""
+    return _running(sorting.cumprod, x, axis, exclusive, reverse, name)
+
+
+def _running(op: Op, x: Any, axis: Any, exclusive: bool, reverse: bool, name: str | None) -> Value:
+    flags = {"exclusive": bool(exclusive), "reverse": bool(reverse)}
+    return op(x, axis=static_int(axis, "the axis"), **flags, name=name)
+
+
+# -- by segment (graphc.frontend.segments)
+
+segment_max = segments.segment_max
+segment_mean = segments.segment_mean
+segment_min = segments.segment_min
+segment_prod = segments.segment_prod
+segment_sum = segments.segment_sum
+unsorted_segment_max = segments.unsorted_segment_max
+unsorted_segment_mean = segments.unsorted_segment_mean
+unsorted_segment_min = segments.unsorted_segment_min
+unsorted_segment_prod = segments.unsorted_segment_prod
+unsorted_segment_sqrt_n = segments.unsorted_segment_sqrt_n
+unsorted_segment_sum = segments.unsorted_segment_sum

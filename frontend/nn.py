@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphc.frontend.arguments import (
     as_value,
@@ -45,7 +45,7 @@ from graphc.ir.ops import nn as ops
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import reduce as red
 from graphc.ir.ops.random import random_key
-from graphc.ir.table import OPS, get_op
+from graphc.ir.table import OPS
 from graphc.ir.types import Dim, normalize_axis, same_dim
 
 # -- activations
@@ -318,12 +318,19 @@ def embedding_lookup(
     return clip_by_norm(rows, max_norm, axes=tuple(range(first, rows.type.rank or first)))
 
 
-def top_k(
-    input: Any, k: Any = 1, sorted: bool = True, name: str | None = None
-) -> tuple[Value, ...]:
+class TopKV2(NamedTuple):
+    """What top_k gives."""
+
+    values: Value
+    indices: Value
+
+
+def top_k(input: Any, k: Any = 1, sorted: bool = True, name: str | None = None) -> TopKV2:
     """The k greatest elements along the last dim, greatest first, and their positions."""
     del sorted
-    return get_op("top_k").outputs(input, k=static_int(k, "k"), name=name)
+    number = static_int(k, "k")
+    both = OPS["sort_pairs"].outputs(input, descending=True, k=number, name=name or "TopKV2")
+    return TopKV2(*both)
 
 
 def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) -> Value:

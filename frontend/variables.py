@@ -193,9 +193,10 @@ class Variable(_Readable):
 # Operators, indexing and iteration of a tensor, on the variable's reading.
 _OPERATORS: Final = (
     *(f"__{side}{name}__" for side in ("", "r") for name in (
-        "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or",
+        "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",
+        "lshift", "rshift",
     )),
-    "__xor__", "__neg__", "__abs__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__",
+    "__neg__", "__abs__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__",
     "__getitem__", "__iter__", "__len__", "__bool__", "__array__",
 )  # fmt: skip
 

@@ -48,6 +48,9 @@ def plan_memory(program: Program, ctx: Context) -> Program:
     places, arena = _best_placement(slots, bound, peak)
     offsets = {n: at for slot, at in zip(slots, places, strict=True) for n in slot.names}
     temporaries = (program.buffers[n].nbytes for n in offsets)
+    buffers = program.buffers.values()  # no kernel writes what is empty, but one may read it
+    empty = {b.name: 0 for b in buffers if b.role == loop.TEMPORARY and b.nbytes == 0}
+    offsets = {**empty, **offsets}
     return program.replace(
         plan=MemoryPlan(
             offsets, arena, bound, sum(map(align, temporaries)),

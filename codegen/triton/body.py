@@ -137,7 +137,10 @@ class Body:
         """The element at a computed position; the fill where that is out of range."""
         if expr in self.loaded:
             return self.loaded[expr]
-        index = self.named(self.expr(expr.index), "at")
+        index = self.expr(expr.index)
+        if not index.dims and self.tile.rank:  # masks are blocks, and combine with blocks only
+            index = Term(f"tl.broadcast_to({index.text}, {self.tile.shape(frozenset())})")
+        index = self.named(index, "at")
         inside = f"({index.text} >= 0) & ({index.text} < {expr.size})"
         if expr.index.dtype.is_unsigned:
             inside = f"({index.text} < {expr.size})"

@@ -40,14 +40,17 @@ def emit(program: Program, options: Options | None = None) -> Module:
     for kernel in program.kernels:
         emitted = emit_kernel(kernel, program.buffers, options)
         launches[kernel.name] = emitted.launch
-        kernels[kernel.name] = _module_text(emitted.text) if emitted.text else _call_text(kernel)
+        kernels[kernel.name] = (
+            _module_text(emitted.text, options) if emitted.text else _call_text(kernel)
+        )
         texts.append(emitted.text)
     scratch = max((sum(w.nbytes for w in x.workspaces) for x in launches.values()), default=0)
-    return Module(_module_text("\n\n".join(filter(None, texts))), kernels, launches, scratch)
+    text = _module_text("\n\n".join(filter(None, texts)), options)
+    return Module(text, kernels, launches, scratch)
 
 
-def _module_text(text: str) -> str:
-    helpers = prelude(text)
+def _module_text(text: str, options: Options) -> str:
+    helpers = prelude(text, options.interpret)
     return "\n\n".join(filter(None, [HEADER, helpers and helpers + "\n", text]))
 
 

@@ -10,6 +10,8 @@ import functools
 import re
 from collections.abc import Mapping
 
+from graphc.codegen.triton import trigonometry
+
 HEADER = "import triton\nimport triton.language as tl\n"
 
 _FUNCTIONS = '''
@@ -139,6 +141,8 @@ def tanh(x):
 @triton.jit
 def power(x, y):
     """x to the power y, with the exceptional cases of IEEE 754 (section 9.2.1)."""
+    y = tl.where(x == x, y, y)  # the interpreter cannot combine truth values of block and scalar
+    x = tl.where(y == y, x, x)
     size = tl.abs(x)
     result = tl.exp2(y * tl.log2(size))
     whole = tl.floor(y) == y
@@ -210,6 +214,162 @@ def floormod(x, y):
 
 
 @triton.jit
+def tan(x):
+    """sin(x) / cos(x)"""
+    return sin(x) / cos(x)
+
+
+@triton.jit
+def atan(x):
+    """The angle of a tangent, in three ranges (Cephes, atan.c and atanf.c)."""
+    size = tl.abs(x)
+    far = size > 2.414213562373095
+    if tl.constexpr(x.dtype == tl.float64):
+        near = size <= 0.66
+        s = tl.where(far, -1.0 / size, tl.where(near, size, (size - 1.0) / (size + 1.0)))
+        z = s * s
+        p = z * -0.8750608600031904 - 16.157537187333652
+        p = ((p * z - 75.00855792314705) * z - 122.88666844901361) * z - 64.85021904942025
+        q = ((z + 24.858464901423062) * z + 165.02700983169885) * z + 432.88106049129027
+        q = (q * z + 485.3903996359137) * z + 194.5506571482614
+        t = s * (z * p / q) + s
+        rest = tl.where(far, 6.123233995736766e-17, tl.where(near, 0.0, 3.061616997868383e-17))
+        t = t + rest
+    else:
+        near = size <= 0.41421356237
+        s = tl.where(far, -1.0 / size, tl.where(near, size, (size - 1.0) / (size + 1.0)))
+        z = s * s
+        p = (8.05374449538e-2 * z - 1.38776856032e-1) * z + 1.99777106478e-1
+        t = (p * z - 3.33329491539e-1) * z * s + s
+    quarter = tl.full([], 0.7853981633974483, x.dtype)  # typed: a bare number is a float32
+    angle = tl.where(far, quarter + quarter, tl.where(near, quarter * 0.0, quarter)) + t
+    return tl.where(x < 0, -angle, tl.where(x == 0, x, angle))
+
+
+@triton.jit
+def atan2(y, x):
+    """The angle of the point (x, y), by the octant in which it lies."""
+    wide = tl.abs(x) + 0.0 * y
+    high = tl.abs(y) + 0.0 * x
+    wide = tl.where(tl.abs(y) == float("inf"), tl.abs(x), wide)
+    high = tl.where(tl.abs(x) == float("inf"), tl.abs(y), high)
+    steep = high > wide
+    big = tl.where(steep, high, wide)
+    small = tl.where(steep, wide, high)
+    both = small == float("inf")
+    ratio = tl.where(both, 1.0, small / tl.where(big == 0, 1.0, big))
+    angle = atan(ratio)
+    angle = tl.where(steep, 1.5707963267948966 - angle, angle)
+    left = (x < 0) | ((x == 0) & (1.0 / x < 0))
+    below = (y < 0) | ((y == 0) & (1.0 / y < 0))
+    angle = tl.where(left, 3.141592653589793 - angle, angle)
+    angle = tl.where(below, -angle, angle)
+    return tl.where((x != x) | (y != y), float("nan"), angle)
+
+
+@triton.jit
+def asin(x):
+    """The angle of a sine."""
+    return atan2(x, sqrt((1.0 - x) * (1.0 + x)))
+
+
+@triton.jit
+def acos(x):
+    """The angle of a cosine."""
+    return atan2(sqrt((1.0 - x) * (1.0 + x)), x)
+
+
+@triton.jit
+def sinh(x):
+    """By expm1 near 0; far out exp(x / 2) twice, for exp(x) overflows earlier than its half."""
+    size = tl.abs(x)
+    e = expm1(size)
+    half = tl.exp(size * 0.5)
+    value = tl.where(size < 20.0, (e + e / (e + 1.0)) * 0.5, half * 0.5 * half)
+    return tl.where(x < 0, -value, tl.where(x == 0, x, value))
+
+
+@triton.jit
+def cosh(x):
+    """The mean of exp(x) and exp(-x); far out as in sinh."""
+    size = tl.abs(x)
+    e = tl.exp(size)
+    half = tl.exp(size * 0.5)
+    return tl.where(size < 20.0, (e + 1.0 / e) * 0.5, half * 0.5 * half)
+
+
+@triton.jit
+def asinh(x):
+    """log(x + sqrt(x^2 + 1)) without cancellation; log(2 x) where x^2 has no place for the 1."""
+    size = tl.abs(x)
+    square = size * size
+    near = log1p(size + square / (1.0 + sqrt(square + 1.0)))
+    value = tl.where(size < 1e9, near, tl.log(size) + 0.6931471805599453)
+    return tl.where(x < 0, -value, tl.where(x == 0, x, value))
+
+
+@triton.jit
+def acosh(x):
+    """log(x + sqrt(x^2 - 1)) without cancellation."""
+    t = x - 1.0
+    near = log1p(t + sqrt(t * (t + 2.0)))
+    value = tl.where(x < 1e9, near, tl.log(x) + 0.6931471805599453)
+    return tl.where(x < 1, float("nan"), value)
+
+
+@triton.jit
+def atanh(x):
+    """log1p(2 x / (1 - x)) / 2"""
+    size = tl.abs(x)
+    value = 0.5 * log1p(2.0 * size / (1.0 - size))
+    value = tl.where(size > 1, float("nan"), value)
+    return tl.where(x < 0, -value, tl.where(x == 0, x, value))
+
+
+@triton.jit
+def erfc(x):
+    """1 - erf(x); from 1 on exp(-x^2) by a rational function (Cephes, ndtr.c)."""
+    size = tl.abs(x)
+    z = tl.where(size < 8.0, size, 1.0)
+    p = 2.46196981473530512524e-10 * z + 5.64189564831068821977e-1
+    p = (p * z + 7.46321056442269912687) * z + 48.6371970985681366614
+    p = (p * z + 196.520832956077098242) * z + 526.445194995477358631
+    p = (p * z + 934.528527171957607540) * z + 1027.55188689515710272
+    p = p * z + 557.535335369399327526
+    q = (z + 13.2281951154744992508) * z + 86.7072140885989742329
+    q = (q * z + 354.937778887819891062) * z + 975.708501743205489753
+    q = (q * z + 1823.90916687909736289) * z + 2246.33760818710981792
+    q = (q * z + 1656.66309194161350182) * z + 557.535340817727675546
+    w = tl.where(size < 8.0, 8.0, tl.where(size < 1e4, size, 1e4))
+    r = 5.64189583547755073984e-1 * w + 1.27536670759978104416
+    r = (r * w + 5.01905042251180477414) * w + 6.16021097993053585195
+    r = (r * w + 7.40974269950448939160) * w + 2.97886665372100240670
+    s = (w + 2.26052863220117276590) * w + 9.39603524938001434673
+    s = (s * w + 12.0489539808096656605) * w + 17.0814450747565897222
+    s = (s * w + 9.60896809063285878198) * w + 3.36907645100081516050
+    square = size * size
+    lost = tl.where(square < 1e30, tl.fma(size, size, -square), 0.0)
+    tail = tl.exp(-square) * (1.0 - lost) * tl.where(size < 8.0, p / q, r / s)
+    value = tl.where(x < 0, 2.0 - tail, tail)
+    return tl.where(size < 1, 1.0 - tl.erf(x), tl.where(x != x, x, value))
+
+
+@triton.jit
+def left_shift(x, y):
+    """x << y; 0 where y is no number of bits below x's width."""
+    inside = (y >= 0) & (y < x.dtype.primitive_bitwidth)
+    return tl.where(inside, x << tl.where(inside, y, 0), 0)
+
+
+@triton.jit
+def right_shift(x, y):
+    """x >> y, with the sign of x; as if by the width of x less one where y is no such number."""
+    inside = (y >= 0) & (y < x.dtype.primitive_bitwidth)
+    shifted = x >> tl.where(inside, y, 0)
+    return tl.where(inside, shifted, tl.where(x < 0, -1, 0).to(x.dtype))
+
+
+@triton.jit
 def philox(index, run, key: tl.constexpr):
     """The first word of Philox 4x32-10 (Salmon et al. 2011) at counter (index, run)."""
     c0 = index.to(tl.uint64).to(tl.uint32)
@@ -236,8 +396,9 @@ def philox(index, run, key: tl.constexpr):
 
 
 @functools.cache
-def _functions() -> Mapping[str, str]:
-    parts = re.split(r"(?=^@triton\.jit$)", _FUNCTIONS, flags=re.MULTILINE)
+def _functions(interpret: bool = False) -> Mapping[str, str]:
+    text = _FUNCTIONS + trigonometry.functions(interpret)
+    parts = re.split(r"(?=^@triton\.jit$)", text, flags=re.MULTILINE)
     named = (p.strip() for p in parts if p.strip())
     return {re.search(r"def (\w+)", p).group(1): p for p in named}  # type: ignore[union-attr]
 
@@ -247,9 +408,12 @@ def function_names() -> tuple[str, ...]:
     return tuple(_functions())
 
 
-def prelude(text: str) -> str:
-    """The functions that `text` calls, and those that they call, in their order here."""
-    functions = _functions()
+def prelude(text: str, interpret: bool = False) -> str:
+    """The functions that `text` calls, and those that they call, in their order here.
+
+    With `interpret` they avoid what Triton's interpreter cannot do.
+    """
+    functions = _functions(interpret)
     needed: set[str] = set()
     pending = [text]
     while pending:

@@ -7,6 +7,7 @@ says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +97,7 @@ def erf(x: Array, out: Array | None = None) -> Any:
     """The error function; float64 through `math.erf`, float32 by a rational form (2 ulp)."""
     x = np.asarray(x)
     if x.dtype != np.float32:
-        return _finish(_erf64(x), out)
+        return _finish(np.asarray(_ERF(x), dtype=x.dtype), out)
     clipped = np.clip(x, np.float32(-4), np.float32(4))
     square = clipped * clipped
     p = _horner(square, _ERF_P, np.empty_like(square))
@@ -105,10 +106,14 @@ def erf(x: Array, out: Array | None = None) -> Any:
     return np.divide(p, q, out if out is not None else p)
 
 
-def _erf64(x: Array) -> Array:
-    import math
+def erfc(x: Array, out: Array | None = None) -> Any:
+    """1 - erf(x), through `math.erfc`: exact to the last place also far out."""
+    x = np.asarray(x)
+    return _finish(np.asarray(_ERFC(x), dtype=x.dtype), out)
 
-    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x), dtype=x.dtype)
+
+_ERFC = np.vectorize(math.erfc, otypes=[np.float64])
+_ERF = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def sign(x: Array, out: Array | None = None) -> Any:

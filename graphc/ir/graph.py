@@ -185,10 +185,10 @@ class Value:
         return OPS["multiply"](other, self)
 
     def __truediv__(self, other: Any) -> Value:
-        return OPS["truediv"](self, other)
+        return _by_dtype("truediv", self, other)
 
     def __rtruediv__(self, other: Any) -> Value:
-        return OPS["truediv"](other, self)
+        return _by_dtype("truediv", other, self)
 
     def __floordiv__(self, other: Any) -> Value:
         return OPS["floordiv"](self, other)
@@ -203,10 +203,10 @@ class Value:
         return OPS["floormod"](other, self)
 
     def __pow__(self, other: Any) -> Value:
-        return OPS["pow"](self, other)
+        return _by_dtype("pow", self, other)
 
     def __rpow__(self, other: Any) -> Value:
-        return OPS["pow"](other, self)
+        return _by_dtype("pow", other, self)
 
     def __matmul__(self, other: Any) -> Value:
         return OPS["matmul"](self, other)
@@ -233,27 +233,49 @@ class Value:
         return OPS["greater_equal"](self, other)
 
     def __invert__(self) -> Value:
-        return OPS["logical_not"](self)
+        return _by_dtype("not", self)
 
     def __and__(self, other: Any) -> Value:
-        return OPS["logical_and"](self, other)
+        return _by_dtype("and", self, other)
 
     def __rand__(self, other: Any) -> Value:
-        return OPS["logical_and"](other, self)
+        return _by_dtype("and", other, self)
 
     def __or__(self, other: Any) -> Value:
-        return OPS["logical_or"](self, other)
+        return _by_dtype("or", self, other)
 
     def __ror__(self, other: Any) -> Value:
-        return OPS["logical_or"](other, self)
+        return _by_dtype("or", other, self)
 
     def __xor__(self, other: Any) -> Value:
-        return OPS["logical_xor"](self, other)
+        return _by_dtype("xor", self, other)
+
+    def __rxor__(self, other: Any) -> Value:
+        return _by_dtype("xor", other, self)
+
+    def __lshift__(self, other: Any) -> Value:
+        return OPS["left_shift"](self, other)
+
+    def __rlshift__(self, other: Any) -> Value:
+        return OPS["left_shift"](other, self)
+
+    def __rshift__(self, other: Any) -> Value:
+        return OPS["right_shift"](self, other)
+
+    def __rrshift__(self, other: Any) -> Value:
+        return OPS["right_shift"](other, self)
 
     def __getitem__(self, key: Any) -> Value:
         from graphc.ir.ops.slicing import getitem
 
         return getitem(self, key)
+
+
+def _by_dtype(which: str, *inputs: Any) -> Value:
+    """An operator whose op depends on the dtype."""
+    from graphc.ir.ops.operators import by_dtype  # built on this module
+
+    return by_dtype(which, *inputs)
 
 
 _serials = itertools.count()
@@ -571,10 +593,11 @@ def detached(origin: Node) -> Iterator[None]:
 def apply(op: Op, inputs: Sequence[Any], attrs: Attrs, name: str | None = None) -> Node:
     """A node of `op`, in the current graph or, inside a pass, detached.
 
-    Inputs that are no values are converted, with the dtype of those that are. Errors of the
-    type rule gain the op's name and the user's line.
+    Inputs that are no values are converted, with the dtype of those that are (a condition's
+    only where there is no other). Errors of the type rule gain the op's name and the user's line.
     """
-    like = next((x.type.dtype for x in map(_as_known, inputs) if x is not None), None)
+    known = [x.type.dtype for x in map(_as_known, inputs) if x is not None]
+    like = next((d for d in known if d is not bool_), known[0] if known else None)
     values = tuple(convert(x, like=like) for x in inputs)
     try:
         complete = op.complete_attrs(attrs)

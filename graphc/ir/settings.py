@@ -59,6 +59,9 @@ class Settings:
     libraries: bool = _setting(
         True, "GRAPHC_LIBRARIES", _flag, "let cuBLAS and cuDNN compute where they win"
     )
+    tf32: bool = _setting(
+        False, "GRAPHC_TF32", _flag, "round operands of float32 products to TF32 on tensor cores"
+    )
     fold_bytes: int = _setting(
         1 << 24, "GRAPHC_FOLD_BYTES", _positive, "largest constant that folding may make, in bytes"
     )

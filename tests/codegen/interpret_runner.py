@@ -1,4 +1,4 @@
-"""Run cases on the Triton device in Triton's interpreter; one line of JSON per case.
+"""Run cases on the Triton device; as `python -m`, in the interpreter, one line of JSON per case.
 
 A process of its own, because Triton reads TRITON_INTERPRET when it is imported:
 `TRITON_INTERPRET=1 python -m tests.codegen.interpret_runner [case ...]`.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.triton import Launch, Options, emit
+from graphc.codegen.triton import Launch, emit
 from graphc.ir import loop
 from graphc.ir.interpret import run_program
 from graphc.ir.settings import Settings
@@ -51,7 +51,7 @@ def difference(got: np.ndarray, want: np.ndarray) -> float:
 
 def run(case: Case, device: TritonDevice) -> dict[str, Any]:
     """The case's recipes and its error."""
-    launches = emit(case.program, Options(interpret=True)).launches
+    launches = emit(case.program, device.options).launches
     recipes = sorted({x.recipe for x in launches.values() if isinstance(x, Launch)})
     executable = device.load(case.program, {}, Settings(libraries=False))
     got = executable.run(case.feeds, case.run)

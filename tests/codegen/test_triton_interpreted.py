@@ -1,4 +1,4 @@
-"""Every emitted kernel in Triton's interpreter against the program oracle.
+"""Every emitted kernel in Triton's interpreter, and on a GPU, against the program oracle.
 
 The interpreter needs a process of its own (see interpret_runner.py): one runs all cases.
 """
@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from graphc.runtime.devices.triton import TritonDevice
+from tests.codegen.interpret_runner import outcome
 from tests.codegen.triton_cases import CASES, pointwise_names
+from tests.gpu import on_gpu
 
 pytest.importorskip("triton")
 
@@ -59,3 +62,14 @@ def test_case_gets_its_recipe(name: str) -> None:
 @pytest.mark.parametrize("name", pointwise_names())
 def test_every_pointwise_op_is_spelled(name: str, outcomes: dict[str, dict[str, Any]]) -> None:
     check(outcomes[f"op:{name}"])
+
+
+@pytest.fixture(scope="module")
+def gpu() -> TritonDevice:
+    return TritonDevice()
+
+
+@on_gpu
+@pytest.mark.parametrize("name", [*CASES, *(f"op:{n}" for n in pointwise_names())])
+def test_case_on_a_gpu(name: str, gpu: TritonDevice) -> None:
+    check(outcome(name, gpu))

@@ -189,6 +189,24 @@ def small_arguments() -> Case:
     )  # fmt: skip
 
 
+@case
+def sines() -> Case:
+    """Eight lanes a thread, and some of their arguments large."""
+    x = normal(64, 128) * np.float32(10.0) ** integers(64, 128, low=-3, high=20).astype(np.float32)
+    return graph_case(lambda a: op("sin")(a) + op("cos")(a * 0.5), x, recipes=["flat"])
+
+
+@case
+def sines_of_doubles() -> Case:
+    x = normal(64, 128, dtype=np.float64) * 10.0 ** integers(64, 128, low=-3, high=300)
+    return graph_case(lambda a: op("sin")(a) + op("cos")(a), x, recipes=["flat"])
+
+
+@case
+def sines_in_rows() -> Case:
+    return graph_case(lambda a: op("softmax")(op("sin")(a)), normal(5, 1000) * 99, recipes=["row"])
+
+
 # -- movement
 
 

@@ -1,6 +1,7 @@
 """The ops themselves, by family; importing this package fills the op table."""
 
 from graphc.ir.ops import (
+    bits,
     contract,
     conv,
     index,
@@ -13,13 +14,17 @@ from graphc.ir.ops import (
     pool,
     random,
     reduce,
+    segments,
     slicing,
+    sorting,
     source,
     state,
+    trigonometry,
     windows,
 )
 
 __all__ = [
-    "contract", "conv", "index", "losses", "movement", "nn", "norm", "passing", "pointwise", "pool",
-    "random", "reduce", "slicing", "source", "state", "windows",
+    "bits", "contract", "conv", "index", "losses", "movement", "nn", "norm", "passing",
+    "pointwise", "pool", "random", "reduce", "segments", "slicing", "sorting", "source", "state",
+    "trigonometry", "windows",
 ]  # fmt: skip

@@ -12,10 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.dtypes import int64
 from graphc.ir.errors import DTypeError, ShapeError
-from graphc.ir.graph import Node, Value
-from graphc.ir.table import REQUIRED, Attrs, Kind, Op, Sample, Types, register
-from graphc.ir.types import TensorType, normalize_axis
+from graphc.ir.graph import Node, Value, constant
+from graphc.ir.ops import movement as mv
+from graphc.ir.ops import pointwise as pw
+from graphc.ir.table import OPS, REQUIRED, Attrs, Kind, Op, Sample, Types, register
+from graphc.ir.types import (
+    TensorType,
+    check_sizes,
+    merge_shapes,
+    normalize_axis,
+    row_major_strides,
+)
 
 
 def _take_type(types: Types, attrs: Attrs) -> TensorType:
@@ -149,5 +158,126 @@ gather_grad: Op = register(
         ],
         decompose=_gather_grad,
         doc="The gradient of gather: (gradient, indices, x for its shape).",
+    )
+)  # fmt: skip
+
+# -- indices of several dims at once
+
+
+def _check_indices(what: str, x: TensorType, indices: TensorType) -> int | None:
+    """How many of x's dims an index names; None while that is not known."""
+    if not indices.dtype.is_integer:
+        raise DTypeError(f"{what} needs integer indices, got {indices.dtype}")
+    if indices.shape == ():
+        raise ShapeError(f"{what} needs indices of rank 1 or more, got a scalar")
+    depth = indices.shape[-1] if indices.shape else None
+    if not isinstance(depth, int):
+        return None
+    if x.shape is not None and depth > len(x.shape):
+        raise ShapeError(f"{what}: an index of {depth} numbers for {x}")
+    return depth
+
+
+def _gather_nd_type(types: Types, _: Attrs) -> TensorType:
+    x, indices = types
+    depth = _check_indices("gather_nd", x, indices)
+    if depth is None or x.shape is None or indices.shape is None:
+        return x.with_shape(None)
+    return x.with_shape((*indices.shape[:-1], *x.shape[depth:]))
+
+
+def _row_numbers(indices: Value, sizes: Sequence[int]) -> Value:
+    """The number of the row that each index names, in row-major order; -1 outside."""
+    wide = indices if indices.dtype is int64 else pw.cast(indices, dtype=int64)
+    if not sizes:
+        return OPS["reduce_sum"](wide, axis=(-1,))  # of nothing: row 0
+    limits = constant(np.array(sizes, np.int64))
+    strides = constant(np.array(row_major_strides(sizes), np.int64))
+    inside = OPS["reduce_all"](pw.logical_and(wide >= 0, wide < limits), axis=(-1,))
+    return pw.where(inside, OPS["reduce_sum"](wide * strides, axis=(-1,)), -1)
+
+
+def _gather_nd(node: Node) -> Value:
+    x, indices = node.inputs
+    shape, depth = x.type.static_shape, indices.type.static_shape[-1]
+    rows = mv.reshape(x, shape=(math.prod(shape[:depth]), *shape[depth:]))
+    return gather(rows, _row_numbers(indices, shape[:depth]), axis=0)
+
+
+def _gather_nd_samples() -> Iterable[Sample]:
+    rng = np.random.default_rng(101)
+    x = rng.standard_normal((3, 4, 2)).astype(np.float32)
+    for indices in ([[0, 1], [2, 3], [2, 3]], [[1], [2]], [[[0, 3, 1]], [[2, 0, 0]]],
+                    [[0, 4], [-1, 0], [1, 1]]):  # fmt: skip
+        yield Sample((x, np.array(indices, np.int32)))
+    yield Sample((x, np.zeros((2, 0), np.int32)))
+    yield Sample((x, np.zeros((0, 2), np.int64)))
+
+
+gather_nd: Op = register(
+    Op(
+        "gather_nd", Kind.COMPOSITE, _gather_nd_type, decompose=_gather_nd,
+        grad=lambda node, grads: [gather_nd_grad(grads[0], node.inputs[1], node.inputs[0]), None],
+        samples=_gather_nd_samples,
+        doc="""x[i0, i1, ...] for each index (i0, i1, ...) along the last dim of the indices.
+
+        Zeros where an index is out of range.""",
+    )
+)  # fmt: skip
+
+
+def _gather_nd_grad(node: Node) -> Value:
+    g, indices, x = node.inputs
+    return scatter_nd(indices, g, shape=x.type.static_shape)
+
+
+gather_nd_grad: Op = register(
+    Op(
+        "gather_nd_grad", Kind.COMPOSITE, lambda types, _: types[2], decompose=_gather_nd_grad,
+        grad=lambda node, grads: [gather_nd(grads[0], node.inputs[1]), None, None],
+        doc="The gradient of gather_nd: (gradient, indices, x for its shape).",
+    )
+)  # fmt: skip
+
+
+def _scatter_nd_type(types: Types, attrs: Attrs) -> TensorType:
+    indices, updates = types[:2]
+    shape = attrs["shape"]
+    if shape is None:
+        return updates.with_shape(None)
+    result = updates.with_shape(check_sizes(shape))
+    depth = _check_indices("scatter_nd", result, indices)
+    if depth is not None and indices.shape is not None:
+        wanted = (*indices.shape[:-1], *shape[depth:])
+        merge_shapes(updates.shape, wanted, "scatter_nd needs updates of the indices' slices")
+    return result
+
+
+def _scatter_nd(node: Node) -> Value:
+    indices, updates = node.inputs[:2]
+    shape, depth = node.types[0].static_shape, indices.type.static_shape[-1]
+    rows = _row_numbers(indices, shape[:depth])
+    sums = scatter_add(updates, rows, axis=0, size=math.prod(shape[:depth]))
+    return mv.reshape(sums, shape=shape)
+
+
+def _scatter_nd_samples() -> Iterable[Sample]:
+    for s in _gather_nd_samples():
+        x, indices = s.inputs
+        depth = indices.shape[-1]
+        updates = np.linspace(-1, 1, math.prod(s_ := (*indices.shape[:-1], *x.shape[depth:])))
+        yield Sample((indices, updates.reshape(s_).astype(np.float32)), {"shape": x.shape})
+
+
+scatter_nd: Op = register(
+    Op(
+        "scatter_nd", Kind.COMPOSITE, _scatter_nd_type, attrs={"shape": None},
+        decompose=_scatter_nd, host_inputs={2: "shape"},
+        grad=lambda node, grads: [None, gather_nd(grads[0], node.inputs[0])]
+        + [None] * (len(node.inputs) - 2),
+        samples=_scatter_nd_samples,
+        doc="""Zeros of a shape, to which the updates are added at the indices (see gather_nd).
+
+        What an index out of range names is dropped.""",
     )
 )  # fmt: skip

@@ -231,7 +231,7 @@ square: Op = pointwise(
 )  # fmt: skip
 reciprocal: Op = pointwise(
     "reciprocal", k.reciprocal, "k.reciprocal", "(1.0 / {0})", arity=1,
-    grad=lambda g, y, x: -(g * y * y), facts=("involution",), flops=4, samples=_positive(1),
+    grad=lambda g, y, x: -(g * y * y), flops=4, samples=_positive(1),
 )  # fmt: skip
 sqrt: Op = pointwise(
     "sqrt", np.sqrt, "np.sqrt", "sqrt({0})", arity=1,
@@ -273,10 +273,10 @@ erf: Op = pointwise(
     doc="The error function, 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.",
 )  # fmt: skip
 sin: Op = pointwise(
-    "sin", np.sin, "np.sin", "tl.sin({0})", arity=1, grad=lambda g, y, x: g * cos(x), flops=14,
+    "sin", np.sin, "np.sin", "sin({0})", arity=1, grad=lambda g, y, x: g * cos(x), flops=14,
 )  # fmt: skip
 cos: Op = pointwise(
-    "cos", np.cos, "np.cos", "tl.cos({0})", arity=1, grad=lambda g, y, x: -(g * sin(x)), flops=14,
+    "cos", np.cos, "np.cos", "cos({0})", arity=1, grad=lambda g, y, x: -(g * sin(x)), flops=14,
 )  # fmt: skip
 
 # -- rounding
