@@ -1,8 +1,9 @@
 """The Triton device: programs as Triton kernels on an NVIDIA GPU, a whole run as one CUDA graph.
 
 Everything is prepared when a program is loaded: kernels are compiled, buffers lie at fixed
-addresses, and a run copies its feeds, replays the graph and copies the outputs back. With
-`interpret=True` the same executable runs on the CPU, in Triton's interpreter: slow, for tests.
+addresses, and a run copies its feeds, replays the graph and copies the outputs back. All work of
+a device goes to one stream, so that what several threads run is in order. With `interpret=True`
+the same executable runs on the CPU, in Triton's interpreter: slow, for tests.
 
 torch and triton are imported when a device is made, not before.
 """
@@ -15,10 +16,13 @@ import linecache
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,17 +40,24 @@ from graphc.runtime.interrupts import uninterrupted
 
 _log = logging.getLogger("graphc")
 _ALIGNMENT = 256
+_MOST_COMPILERS = 16  # threads
 _module_numbers = itertools.count()
+# While a stream is captured, nobody may wait for the whole GPU, as every capture does first.
+_one_capture: Final = threading.Lock()
+_one_interpreter: Final = threading.Lock()  # it changes Triton's language while it runs
 Tensor = Any  # torch is imported late
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One launch of a run. `on_host`: it waits for the GPU, so no CUDA graph can hold it."""
+    """One launch of a run. `on_host`: it waits for the GPU, so no CUDA graph can hold it.
+
+    `warm_up` is what runs before the capture; it may not change a variable.
+    """
 
     name: str
     launch: Callable[[], None]
-    writes_variable: bool = False
+    warm_up: Callable[[], object] | None = None
     on_host: bool = False
 
 
@@ -64,14 +75,30 @@ class TritonDevice:
         processors = 132
         if not interpret:
             processors = torch.cuda.get_device_properties(self.place).multi_processor_count
+            self.stream = torch.cuda.current_stream(self.place)
+            self.capture_stream = torch.cuda.Stream(self.place)
         self.options = Options(interpret=interpret, processors=processors)
         self.target = Target("triton", fast_bytes=64 << 10)
+
+    def queue(self) -> AbstractContextManager[object]:
+        """Inside, work goes to the device's stream, whichever is the current one outside."""
+        import torch
+
+        if self.interpret or torch.cuda.current_stream() == self.stream:
+            return nullcontext()
+        stream: AbstractContextManager[object] = torch.cuda.stream(self.stream)
+        return stream
+
+    def options_for(self, settings: Settings) -> Options:
+        """What is emitted for this GPU with these settings."""
+        return replace(self.options, tf32=settings.tf32)
 
     def empty(self, dtype: DType, count: int) -> Tensor:
         """Flat memory of `count` elements, as kernels see it (bool as int8), zeroed."""
         import torch
 
-        return torch.zeros(count, dtype=_torch_type(dtype), device=self.place)
+        with self.queue():
+            return torch.zeros(count, dtype=_torch_type(dtype), device=self.place)
 
     def allocate(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         """Zeroed dense memory of a variable; its value has the shape of the tensor."""
@@ -80,11 +107,13 @@ class TritonDevice:
 
     def read(self, storage: Variable) -> np.ndarray:
         """A copy of a variable's value."""
-        return to_numpy(storage.tensor, storage.dtype).reshape(storage.shape)
+        with self.queue():
+            return to_numpy(storage.tensor, storage.dtype).reshape(storage.shape)
 
     def write(self, storage: Variable, array: np.ndarray) -> None:
         """Set a variable's value."""
-        storage.tensor.copy_(self.to_tensor(array, storage.dtype))
+        with self.queue():
+            storage.tensor.copy_(self.to_tensor(array, storage.dtype))
 
     def to_tensor(self, array: np.ndarray, dtype: DType) -> Tensor:
         """The array's elements on the device, flat."""
@@ -97,11 +126,12 @@ class TritonDevice:
         self, program: Program, variables: Mapping[str, Variable], settings: Settings
     ) -> TritonExecutable:
         """Emit, compile and bind the program, and capture it as a CUDA graph where that goes."""
-        return TritonExecutable(self, program, variables, settings)
+        with self.queue():
+            return TritonExecutable(self, program, variables, settings)
 
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its Triton source."""
-        return emit(program, self.options).kernels
+        return emit(program, self.options_for(settings)).kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +248,43 @@ class Port:
     array: np.ndarray
 
 
+def _interpret(function: Any, grid: int, arguments: Sequence[Tensor]) -> None:
+    with _one_interpreter:
+        function[(grid,)](*arguments)
+
+
+class KernelLaunch:
+    """The launch of a kernel with its arguments bound, once it is compiled and loaded."""
+
+    def __init__(self, kernel: Any, grid: tuple[int, int, int], arguments: list[Tensor]) -> None:
+        self._kernel = kernel
+        self._grid = grid
+        self._arguments = arguments
+        self._run: Callable[..., None] = self._not_loaded
+
+    def _not_loaded(self, *_: Tensor) -> None:
+        raise AssertionError("a kernel is loaded before it is launched")
+
+    def load(self) -> None:
+        """Bring the kernel to the GPU. It may have been compiled in another thread."""
+        kernel = self._kernel.result() if hasattr(self._kernel, "result") else self._kernel
+        self._run = kernel[self._grid]
+
+    def __call__(self) -> None:
+        """Launch it on the current stream."""
+        self._run(*self._arguments)
+
+
+@contextmanager
+def _compiling_at_once() -> Iterator[None]:
+    """Inside, Triton compiles on several threads; at the end all is compiled."""
+    import triton
+
+    threads = min(_MOST_COMPILERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool, triton.AsyncCompileMode(pool):
+        yield
+
+
 def _launch(steps: Sequence[Step]) -> None:
     for step in steps:
         step.launch()
@@ -237,16 +304,22 @@ class TritonExecutable:
         self.program = program
         self.settings = settings
         self.lock = threading.Lock()
-        module = emit(program, device.options)
+        fetched = set(program.outputs) & set(program.updates)
+        assert not fetched, f"{fetched} change before they are read: lowering must copy them"
+        module = emit(program, device.options_for(settings))
         self.memory = Memory(device, program, module, variables)
         self.functions = build(module.text)
         self.counter = next(
             (self.tensor(b.name) for b in program.buffers.values() if b.role == loop.COUNTER), None
         )
         self.feeds = [self._port(program.buffers[n], self.tensor(n)) for n in program.inputs]
-        self.outputs = [self._output(program.buffers[n]) for n in program.outputs]
+        self.outputs = [self._port(program.buffers[n], self.tensor(n)) for n in program.outputs]
         self.fed = self._event()
-        self.steps = self._steps(module)
+        self.launches: list[KernelLaunch] = []
+        # in a context of its own: after an error Triton 3.6 leaves its mode of compiling in it
+        self.compute, self.commit = copy_context().run(self._steps, module)
+        for launch in self.launches:
+            launch.load()
         self.graph = self._capture() if self._may_capture() else None
 
     def tensor(self, name: str) -> Tensor:
@@ -265,63 +338,51 @@ class TritonExecutable:
         array: np.ndarray = host.view(torch.uint8).numpy().view(b.dtype.numpy).reshape(b.shape)
         return Port(b.name, tensor, host, array)
 
-    def _output(self, b: Buffer) -> Port:
-        """Where a fetched value is read from; a variable that changes is copied before it does."""
-        if b.name in self.program.updates:
-            return self._port(b, self.device.empty(b.dtype, b.size))
-        return self._port(b, self.tensor(b.name))
-
     def _event(self) -> Any:
         """What says that the feeds have left the host's memory (None on the CPU)."""
         import torch
 
         return None if self.device.interpret else torch.cuda.Event()
 
-    def _steps(self, module: Module) -> list[Step]:
-        steps: list[Step] = []
-        for position, kernel in enumerate(self.program.kernels):
-            if position == self.program.commit:
-                steps.extend(self._snapshots())
-            steps.extend(self._kernel_steps(kernel, module.launches[kernel.name]))
-        if self.program.commit >= len(self.program.kernels):
-            steps.extend(self._snapshots())
-        return steps
+    @property
+    def steps(self) -> list[Step]:
+        """All launches of a run, in order."""
+        return [*self.compute, *self.commit]
 
-    def _snapshots(self) -> list[Step]:
-        """Copies of the fetched variables, just before they change."""
-        return [
-            Step("fetch", partial(port.tensor.copy_, self.tensor(port.name)))
-            for port in self.outputs
-            if port.name in self.program.updates
-        ]
+    def _steps(self, module: Module) -> tuple[list[Step], list[Step]]:
+        """The launches before variables change, and those that change them."""
+        with nullcontext() if self.device.interpret else _compiling_at_once():
+            steps = [self._kernel_steps(k, module.launches[k.name]) for k in self.program.kernels]
+        commit = self.program.commit
+        return list(itertools.chain(*steps[:commit])), list(itertools.chain(*steps[commit:]))
 
     def _kernel_steps(self, kernel: Kernel, launch: Launch) -> list[Step]:
-        writes = any(self.program.buffers[n].role == loop.VARIABLE for n in kernel.outputs)
         if launch.recipe == "call":
             _log.info("kernel %s runs on the host; no CUDA graph", kernel.name)
-            return [Step(kernel.name, lambda: self._call_on_host(kernel), writes, on_host=True)]
+            return [Step(kernel.name, lambda: self._call_on_host(kernel), on_host=True)]
+        writes = any(self.program.buffers[n].role == loop.VARIABLE for n in kernel.outputs)
         if self.settings.libraries:
-            matmul = matmul_of(kernel, self.program.buffers, self.memory.tensors)
+            tensors, tf32 = self.memory.tensors, self.settings.tf32
+            matmul = matmul_of(kernel, self.program.buffers, tensors, tf32)
             if matmul is not None:
-                return [Step(kernel.name, matmul, writes)]
+                return [Step(kernel.name, matmul, matmul.warm_up if writes else matmul)]
         arguments = {**self.memory.tensors, **self.memory.workspaces(launch)}
-        return [
-            Step(stage.function, self._prepared(stage, arguments), writes)
-            for stage in launch.stages
-        ]
+        launches = [(s.function, self._prepared(s, arguments)) for s in launch.stages]
+        return [Step(name, run, None if writes else run) for name, run in launches]
 
     def _prepared(self, stage: Stage, tensors: Mapping[str, Tensor]) -> Callable[[], None]:
-        """The launch of one function with its arguments bound; compiled now, on a GPU."""
+        """The launch of one function with its arguments bound; on a GPU its compilation begins."""
         function = self.functions[stage.function]
         arguments = [tensors[a] for a in stage.arguments]
         if self.device.interpret:
-            return lambda: function[(stage.grid,)](*arguments)
+            return partial(_interpret, function, stage.grid, arguments)
         grid = (stage.grid, 1, 1)
-        compiled = function.warmup(
+        kernel = function.warmup(
             *arguments, grid=grid, num_warps=stage.num_warps, num_stages=stage.num_stages
         )
-        launch = compiled[grid]
-        return lambda: launch(*arguments)
+        launch = KernelLaunch(kernel, grid, arguments)
+        self.launches.append(launch)
+        return launch
 
     def _call_on_host(self, kernel: Kernel) -> None:
         """An op without a GPU routine: its inputs to the host, its meaning in NumPy, and back."""
@@ -350,39 +411,43 @@ class TritonExecutable:
         """The whole run as one graph.
 
         Libraries set themselves up on their first call, which a capture does not allow: so all
-        steps run once before, but those that would change a variable.
+        steps run once before, on the stream of the capture, but those that change a variable.
         """
         import torch
 
-        stream = torch.cuda.Stream(self.device.place)
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for step in self.steps:
-                if not step.writes_variable:
-                    step.launch()
-        torch.cuda.current_stream().wait_stream(stream)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may go on
-            _launch(self.steps)
+        stream = self.device.capture_stream
+        with _one_capture:
+            stream.wait_stream(self.device.stream)
+            with torch.cuda.stream(stream):
+                for step in self.steps:
+                    if step.warm_up is not None:
+                        step.warm_up()
+            torch.cuda.synchronize(self.device.place)
+            graph = torch.cuda.CUDAGraph()
+            # "thread_local": what other threads do meanwhile is no error
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                _launch(self.steps)
         return graph
 
     # -- running
 
     def run(self, feeds: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
         """Run once; see graphc.runtime.devices.base.Executable."""
-        with self.lock:
+        with self.lock, self.device.queue():
             self._feed(feeds)
             if self.counter is not None:
                 self.counter.fill_(run)
-            if self.graph is not None:
-                self.graph.replay()
-            else:
-                first = next((i for i, s in enumerate(self.steps) if s.writes_variable), None)
-                _launch(self.steps[:first])
-                if first is not None:
-                    uninterrupted(_launch, (self.steps[first:],))
+            self.launch()
             return self._fetch()
+
+    def launch(self) -> None:
+        """What the device does in a run, on what was fed last; it may not have done it yet."""
+        if self.graph is not None:
+            self.graph.replay()
+            return
+        _launch(self.compute)
+        if self.commit:
+            uninterrupted(_launch, (self.commit,))
 
     def _feed(self, feeds: Sequence[np.ndarray]) -> None:
         if self.fed is not None:
@@ -400,7 +465,5 @@ class TritonExecutable:
             if port.host is not port.tensor:
                 port.host.copy_(port.tensor, non_blocking=True)
         if self.outputs and not self.device.interpret:
-            import torch
-
-            torch.cuda.current_stream().synchronize()
+            self.device.stream.synchronize()
         return [port.array.copy() for port in self.outputs]

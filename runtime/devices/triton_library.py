@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,17 +32,53 @@ class Matrix:
         return tensor.as_strided(self.sizes, self.strides, start)
 
 
+@contextmanager
+def float32_precision(tf32: bool) -> Iterator[None]:
+    """What torch's float32 products round their operands to, whatever torch's own flag says."""
+    import torch
+
+    flags = torch.backends.cuda.matmul
+    before = flags.fp32_precision
+    flags.fp32_precision = "tf32" if tf32 else "ieee"
+    try:
+        yield
+    finally:
+        flags.fp32_precision = before
+
+
+@dataclass(frozen=True, slots=True)
+class Matmul:
+    """out = a @ b, over views of the program's memory."""
+
+    a: Any
+    b: Any
+    out: Any
+    tf32: bool
+
+    def __call__(self) -> None:
+        """Compute it."""
+        import torch
+
+        with float32_precision(self.tf32):
+            torch.matmul(self.a, self.b, out=self.out)
+
+    def warm_up(self) -> None:
+        """Compute it into new memory: the library chooses and loads its routine."""
+        import torch
+
+        with float32_precision(self.tf32):
+            torch.matmul(self.a, self.b)
+
+
 def matmul_of(
-    kernel: Kernel, buffers: Mapping[str, Buffer], tensors: Mapping[str, Any]
-) -> Callable[[], None] | None:
+    kernel: Kernel, buffers: Mapping[str, Buffer], tensors: Mapping[str, Any], tf32: bool = False
+) -> Matmul | None:
     """The kernel as one torch.matmul into its output, or None where it is something else."""
     found = find_matmul(kernel, buffers)
     if found is None:
         return None
-    import torch
-
     a, b, out = (m.of(tensors) for m in found)
-    return lambda: torch.matmul(a, b, out=out)
+    return Matmul(a, b, out, tf32)
 
 
 def find_matmul(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
@@ -14,19 +13,10 @@ import pytest
 
 from graphc.ir.errors import DeviceError
 from graphc.runtime.devices.triton import TritonDevice
-from tests.runtime.triton_device_checks import CHECKS
+from tests.gpu import has_gpu, on_gpu
+from tests.runtime.triton_checks import CHECKS
 
 ROOT = Path(__file__).parents[2]
-
-
-def has_gpu() -> bool:
-    """True where an NVIDIA driver is installed and torch finds a device."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    torch = pytest.importorskip("torch")
-    return bool(torch.cuda.is_available())
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +25,7 @@ def interpreted() -> dict[str, Any]:
     pytest.importorskip("triton")
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "tests.runtime.triton_device_checks"],
+        [sys.executable, "-m", "tests.runtime.triton_checks"],
         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path},
         capture_output=True, text=True, cwd=ROOT, timeout=240,
     )  # fmt: skip
@@ -49,11 +39,23 @@ def test_interpreted(name: str, interpreted: dict[str, Any]) -> None:
     assert interpreted[name] is None, interpreted[name]
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not has_gpu(), reason="no NVIDIA GPU")
+@pytest.fixture(scope="module")
+def gpu() -> TritonDevice:
+    return TritonDevice()
+
+
+@on_gpu
 @pytest.mark.parametrize("name", list(CHECKS))
-def test_on_a_gpu(name: str) -> None:
-    CHECKS[name](TritonDevice())
+def test_on_a_gpu(name: str, gpu: TritonDevice) -> None:
+    CHECKS[name](gpu)
+
+
+@on_gpu
+def test_the_demo_reaches_its_accuracies(tmp_path: Path) -> None:
+    from graphc.demo import main
+
+    pytest.importorskip("sklearn")
+    assert main(["--device", "triton", "--report", str(tmp_path)]) == 0
 
 
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU")

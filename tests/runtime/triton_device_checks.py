@@ -1,14 +1,11 @@
-"""What the Triton device must do, on a GPU and, as `python -m`, in Triton's interpreter.
+"""What the Triton device must do, on a GPU and in Triton's interpreter (triton_checks.py).
 
-A check gets the device and asserts; one line of JSON per check.
+A check gets the device and asserts.
 """
 
 from __future__ import annotations
 
-import json
 import threading
-import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,10 +25,11 @@ from graphc.passes.pipeline import compile_program
 from graphc.passes.plan_memory import plan_memory
 from graphc.runtime.devices.triton import TritonDevice
 
-CHECKS: dict[str, Callable[[TritonDevice], None]] = {}
+Check = Callable[[TritonDevice], None]
+CHECKS: dict[str, Check] = {}
 
 
-def check(function: Callable[[TritonDevice], None]) -> Callable[[TritonDevice], None]:
+def check(function: Check) -> Check:
     """Enter a check under its name."""
     CHECKS[function.__name__] = function
     return function
@@ -56,12 +54,13 @@ def load(
     device: TritonDevice, computation: Computation, values: dict[Node, np.ndarray], **settings: Any
 ) -> tuple[Any, dict[Node, Any]]:
     """The executable, and the storage of the variables, set to `values`."""
-    program = compile_program(computation, Context())
+    program = compile_program(computation, Context(Settings(), device.target))
     storage = {}
     for node, array in values.items():
         storage[node] = device.allocate(as_dtype(array.dtype), array.shape)
         device.write(storage[node], array)
-    named = dict(zip(program.variables, (storage[n] for n in computation.variables), strict=True))
+    by_name = {n.name: storage[n] for n in storage}
+    named = {name: by_name[program.buffers[name].source] for name in program.variables}
     return device.load(program, named, Settings(**{"libraries": False, **settings})), storage
 
 
@@ -240,18 +239,61 @@ def sources_are_given_per_kernel(device: TritonDevice) -> None:
     assert "def maximum(" in source  # runnable alone
 
 
-def main() -> None:
-    """All checks in the interpreter."""
-    device = TritonDevice(interpret=True)
-    for name, function in CHECKS.items():
-        failure = None
-        try:
-            function(device)
-        except Exception:
-            failure = traceback.format_exc()
-        print(json.dumps({"check": name, "failure": failure}), flush=True)
+@check
+def float32_products_are_exact_unless_asked(device: TritonDevice) -> None:
+    a, b = placeholder(64, 64), placeholder(64, 64)
+    plain = op("matmul")(a, b)
+    # one plus 2^-20 needs more than TF32's ten bits
+    given = {a.node: np.full((64, 64), 1 + 2.0**-20, np.float32), b.node: np.eye(64, dtype="f")}
+    for product, libraries in ((plain, True), (plain, False), (plain + 1.0, False)):
+        executable, _ = load(device, cut([product], [], [a, b]), {}, libraries=libraries)
+        (got,) = executable.run(list(given.values()), 0)
+        assert np.array_equal(got, evaluate([product], given)[0])
+        executable, _ = load(device, cut([product], [], [a, b]), {}, libraries=libraries, tf32=True)
+        (got,) = executable.run(list(given.values()), 0)
+        np.testing.assert_allclose(got, evaluate([product], given)[0], rtol=1e-3)
 
 
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    main()
+@check
+def a_product_is_written_to_a_variable(device: TritonDevice) -> None:
+    w = op("variable")(dtype=float32, shape=(40, 40))
+    start = normal(40, 40) * 0.1
+    changed = op("matmul")(w, w)
+    computation = Computation([], [w], [(w.node, changed)])
+    executable, storage = load(device, computation, {w.node: start}, libraries=True)
+    assert np.array_equal(device.read(storage[w.node]), start)
+    want = start
+    for run in range(2):
+        close(executable.run([], run), [want])
+        want = want @ want
+        close([device.read(storage[w.node])], [want])
+
+
+@check
+def variables_may_be_written_between_runs(device: TritonDevice) -> None:
+    w = op("variable")(dtype=float32, shape=(33,))
+    first, storage = load(
+        device, Computation([], [w * 2.0], [(w.node, w + 1.0)]), {w.node: normal(33)}
+    )
+    for number in (3, 5):
+        device.write(storage[w.node], np.full(33, number, np.float32))
+        assert (first.run([], 0)[0] == 2 * number).all()
+        assert (first.run([], 1)[0] == 2 * number + 2).all()
+
+
+@check
+def without_a_graph_it_is_the_same(device: TritonDevice) -> None:
+    x = placeholder(5, 3)
+    w = op("variable")(dtype=float32, shape=(3, 4))
+    product = op("matmul")(x, w)
+    computation = Computation([x.node], [product, w], [(w.node, w + 0.5)])
+    start, feed = normal(3, 4, seed=1), normal(5, 3)
+    results = []
+    for cuda_graph in (True, False):
+        executable, storage = load(device, computation, {w.node: start}, cuda_graph=cuda_graph)
+        assert (executable.graph is None) == (device.interpret or not cuda_graph)
+        outputs = [executable.run([feed], run) for run in range(3)][-1]
+        results.append([*outputs, device.read(storage[w.node])])
+    for one, other in zip(*results, strict=True):
+        assert np.array_equal(one, other)
+    close(results[0], [feed @ (start + 1.0), start + 1.0, start + 1.5])

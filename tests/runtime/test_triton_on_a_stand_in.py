@@ -1,0 +1,137 @@
+"""The Triton device prepares, captures and replays a run as it must, on a stand-in for a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphc.ir.computation import Computation, cut
+from graphc.ir.dtypes import float32
+from graphc.runtime.devices.triton import TritonDevice
+from tests.runtime.triton_device_checks import CHECKS, load, normal, op, placeholder
+from tests.runtime.triton_stand_in import Gpu, stand_in
+
+Made = tuple[TritonDevice, Gpu]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    pytest.importorskip("triton")
+    return stand_in(monkeypatch)
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS.keys() - {"threads_do_not_mix"}))
+def test_checks(name: str, made: Made) -> None:
+    CHECKS[name](made[0])
+
+
+def training() -> tuple[Computation, dict]:
+    """A step that reads, fetches and updates w."""
+    x = placeholder(5, 3)
+    w = op("variable")(dtype=float32, shape=(3, 4))
+    loss = op("reduce_sum")(op("matmul")(x, w), axis=None)
+    return Computation([x.node], [loss, w], [(w.node, w * 0.5)]), {w.node: normal(3, 4)}
+
+
+def test_all_but_updates_run_before_the_capture(made: Made) -> None:
+    device, gpu = made
+    executable, _ = load(device, *training())
+    warmed = [entry for entry in gpu.log if entry.endswith("on side") and "capture" not in entry]
+    captured = [s.name for s in executable.graph.steps]
+    assert len(warmed) >= 1 and not any("update" in entry for entry in warmed)
+    assert any("update" in name for name in captured)
+    assert gpu.log.index("side waits for main") < gpu.log.index(warmed[0])
+    assert gpu.log.index(warmed[-1]) < gpu.log.index("wait for all")
+    assert gpu.log.index("wait for all") < gpu.log.index("capture on side")
+
+
+def test_a_run_is_one_replay(made: Made) -> None:
+    device, gpu = made
+    computation, values = training()
+    executable, _ = load(device, computation, values)
+    gpu.log.clear()
+    executable.run([normal(5, 3)], 0)
+    assert executable.graph.replays == 1
+    assert [e for e in gpu.log if not e.startswith("wait")] == [
+        f"{s.name} on main" for s in executable.graph.steps
+    ]
+    assert gpu.log[-1] == "wait for main"
+
+
+def test_a_run_without_outputs_does_not_wait(made: Made) -> None:
+    device, gpu = made
+    w = op("variable")(dtype=float32, shape=(7,))
+    executable, storage = load(
+        device, Computation([], [], [(w.node, w + 1.0)]), {w.node: normal(7)}
+    )
+    gpu.log.clear()
+    executable.run([], 0)
+    assert not any(entry.startswith("wait") for entry in gpu.log)
+    assert np.array_equal(device.read(storage[w.node]), normal(7) + np.float32(1))
+
+
+def test_work_goes_to_the_stream_of_the_device(made: Made) -> None:
+    device, gpu = made
+    x = placeholder(4)
+    other = type(gpu.main)(gpu.log, "other")
+    with gpu.stream(other):
+        executable, _ = load(device, cut([x * 2.0], [], [x]), {})
+        executable.run([np.ones(4, np.float32)], 0)
+        assert gpu.current is other
+    ran = [e for e in gpu.log if " on " in e and "capture" not in e]
+    assert ran and {e.split(" on ")[1] for e in ran} == {"side", "main"}
+
+
+def test_a_host_routine_prevents_the_graph(made: Made) -> None:
+    from graphc.ir.settings import Settings
+    from tests.runtime.triton_device_checks import call_program
+
+    executable = made[0].load(call_program(), {}, Settings())
+    assert executable.graph is None and [s.on_host for s in executable.steps] == [True, False]
+
+
+def test_products_follow_the_setting(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    seen: list[str] = []
+    matmul = torch.matmul
+
+    def watched(*arguments: object, **options: object) -> object:
+        seen.append(torch.backends.cuda.matmul.fp32_precision)
+        return matmul(*arguments, **options)
+
+    monkeypatch.setattr(torch, "matmul", watched)
+    before = torch.backends.cuda.matmul.fp32_precision
+    a, b = placeholder(64, 64), placeholder(64, 64)
+    computation = cut([op("matmul")(a, b)], [], [a, b])
+    for tf32, precision in ((False, "ieee"), (True, "tf32")):
+        seen.clear()
+        executable, _ = load(made[0], computation, {}, libraries=True, tf32=tf32)
+        executable.run([normal(64, 64)] * 2, 0)
+        assert seen == [precision] * 2  # before the capture, and in the run
+        assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+def test_a_kernel_that_fails_to_compile_leaves_the_device_usable(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import triton
+
+    from graphc.runtime.devices.triton import KernelLaunch
+
+    device, _ = made
+    x = placeholder(4)
+    computation = cut([x * 2.0], [], [x])
+
+    class Broken(triton.AsyncCompileMode):  # type: ignore[misc]
+        def __exit__(self, *_: object) -> None:
+            raise ValueError("no such instruction")  # its mode stays set, as in Triton 3.6
+
+    with monkeypatch.context() as patch:
+        patch.setattr(triton, "AsyncCompileMode", Broken)
+        with pytest.raises(ValueError, match="no such instruction"):
+            load(device, computation, {})
+    executable, _ = load(device, computation, {})
+    assert (executable.run([np.ones(4, np.float32)], 0)[0] == 2).all()
+    with pytest.raises(AssertionError, match="loaded before"):
+        KernelLaunch(None, (1, 1, 1), [])()
