@@ -91,6 +91,15 @@ def rint(x):
 
 
 @triton.jit
+def negated(x):
+    """-x; Triton's own is 0 - x, which makes 0 of 0, not -0."""
+    if tl.constexpr(x.dtype.is_floating()):
+        return x * -1.0
+    else:
+        return 0 - x
+
+
+@triton.jit
 def expm1(x):
     """exp(x) - 1; the series below 1/2, where the difference would lose digits."""
     term = x
@@ -103,7 +112,7 @@ def expm1(x):
         for n in tl.static_range(2, 10):
             term = term * x * (1.0 / n)
             total = total + term
-    return tl.where(tl.abs(x) < 0.5, total, tl.exp(x) - 1.0)
+    return tl.where(x == 0, x, tl.where(tl.abs(x) < 0.5, total, tl.exp(x) - 1.0))
 
 
 @triton.jit
@@ -247,6 +256,15 @@ def atan(x):
 
 
 @triton.jit
+def _has_sign(x):
+    """True for numbers below 0, and for -0."""
+    if tl.constexpr(x.dtype == tl.float64):
+        return x.to(tl.int64, bitcast=True) < 0
+    else:
+        return x.to(tl.int32, bitcast=True) < 0
+
+
+@triton.jit
 def atan2(y, x):
     """The angle of the point (x, y), by the octant in which it lies."""
     wide = tl.abs(x) + 0.0 * y
@@ -260,10 +278,8 @@ def atan2(y, x):
     ratio = tl.where(both, 1.0, small / tl.where(big == 0, 1.0, big))
     angle = atan(ratio)
     angle = tl.where(steep, 1.5707963267948966 - angle, angle)
-    left = (x < 0) | ((x == 0) & (1.0 / x < 0))
-    below = (y < 0) | ((y == 0) & (1.0 / y < 0))
-    angle = tl.where(left, 3.141592653589793 - angle, angle)
-    angle = tl.where(below, -angle, angle)
+    angle = tl.where(_has_sign(x), 3.141592653589793 - angle, angle)
+    angle = tl.where(_has_sign(y), negated(angle), angle)
     return tl.where((x != x) | (y != y), float("nan"), angle)
 
 
@@ -328,7 +344,8 @@ def atanh(x):
 
 @triton.jit
 def erfc(x):
-    """1 - erf(x); from 1 on exp(-x^2) by a rational function (Cephes, ndtr.c)."""
+    """1 - erf(x); from 1 on exp(-x^2) by a rational function (Cephes, ndtr.c);
+    exp(-x^2) from a part of x whose square is exact (fdlibm, s_erf.c)."""
     size = tl.abs(x)
     z = tl.where(size < 8.0, size, 1.0)
     p = 2.46196981473530512524e-10 * z + 5.64189564831068821977e-1
@@ -347,9 +364,10 @@ def erfc(x):
     s = (w + 2.26052863220117276590) * w + 9.39603524938001434673
     s = (s * w + 12.0489539808096656605) * w + 17.0814450747565897222
     s = (s * w + 9.60896809063285878198) * w + 3.36907645100081516050
-    square = size * size
-    lost = tl.where(square < 1e30, tl.fma(size, size, -square), 0.0)
-    tail = tl.exp(-square) * (1.0 - lost) * tl.where(size < 8.0, p / q, r / s)
+    bounded = tl.where(size < 1e4, size, 1e4)
+    short = tl.floor(bounded * 256.0) * 0.00390625  # few bits: its square is exact
+    power = tl.exp(-short * short) * tl.exp((short - bounded) * (short + bounded))
+    tail = power * tl.where(size < 8.0, p / q, r / s)
     value = tl.where(x < 0, 2.0 - tail, tail)
     return tl.where(size < 1, 1.0 - tl.erf(x), tl.where(x != x, x, value))
 

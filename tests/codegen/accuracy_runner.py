@@ -33,6 +33,8 @@ def _spread(low: float, high: float) -> Array:
 
 # name: the arguments, the same function in NumPy, how many units in the last place are granted
 FUNCTIONS: Final[dict[str, tuple[Array, Callable[..., Any], float]]] = {
+    "negative": (_spread(-10, 10), np.negative, 0),
+    "expm1": (_spread(-80, 80), np.expm1, 4),
     "tan": (_spread(-10, 10), np.tan, 4),
     "asin": (_spread(-1, 1), np.arcsin, 5),
     "acos": (_spread(-1, 1), np.arccos, 4),

@@ -215,7 +215,7 @@ pow_: Op = pointwise(
     samples=_positive(2), doc="a to the power b",
 )  # fmt: skip
 negative: Op = pointwise(
-    "negative", np.negative, "np.negative", "(-{0})", arity=1, accepts="float int",
+    "negative", np.negative, "np.negative", "negated({0})", arity=1, accepts="float int",
     grad=lambda g, y, x: -g, facts=("involution",),
 )  # fmt: skip
 abs_: Op = pointwise(
