@@ -13,7 +13,7 @@ reason code and its numbers.
 
 Acyclicity is kept by a dynamic topological order (Pearce and Kelly, "A dynamic topological sort
 algorithm for directed acyclic graphs", 2006): a merge searches only the kernels between the
-two. Cost: one merge per kernel and a bounded search each. Skips library calls.
+two. Cost: one merge per kernel and a bounded search each. Skips library calls, loops, branches.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from graphc.passes.inline import Limits, Refusal
 from graphc.passes.kernel_names import name_kernels
 from graphc.passes.merge import merge, merge_beside
 
+_NEVER_RECOMPUTE = frozenset({"dot", "call", "loop", "branch"})  # readers of a cheap producer
 Rule = Callable[
     [Kernel, Kernel, Mapping[str, loop.Buffer], Iterable[str], Limits], Kernel | Refusal
 ]
@@ -157,7 +158,7 @@ class _Fusion:
             return
         self.seen.add((a, b))
         first, second = self.kernels[a], self.kernels[b]
-        if "call" in (first.form, second.form):
+        if first.is_whole or second.is_whole:
             return
         epilogue = first.form == "dot" and bool(set(first.outputs) & set(second.inputs))
         same = first.sizes == second.sizes
@@ -324,10 +325,8 @@ class _Fusion:
         if reads > 1.5 * buffers[name].nbytes or flops(kernel) > _MOST_DUPLICATED_FLOPS:
             return []
         changes = any(n in self.program.updates for n in kernel.inputs)
-        refuses = any(
-            self.kernels[r].form in ("dot", "call") or (changes and r in self.committing)
-            for r in readers
-        )
+        forms = {self.kernels[r].form for r in readers}
+        refuses = forms & _NEVER_RECOMPUTE or (changes and self.committing & set(readers))
         return [] if refuses else readers
 
     def put_in_place(self, old: int, kernel: Kernel, producer: int) -> None:

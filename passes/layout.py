@@ -1,6 +1,6 @@
 """layout: images with channels first are computed with channels last.
 
-    conv2d{NCHW}(x, w)     ->  transpose(conv2d{NHWC}(transpose(x), w))
+    convolution{NCHW}(x, w) -> transpose(convolution{NHWC}(transpose(x), w))
     relu(transpose(x))     ->  transpose(relu(x))
     transpose(transpose(x)) -> x
 
@@ -26,33 +26,46 @@ from graphc.passes.context import Context
 from graphc.passes.rules import Outcome, Rewriter, Rule, named, of_kind, producer
 from graphc.passes.rules_movement import permutation, same_shape, transpose_of_transpose
 
-TO_LAST: Final = (0, 2, 3, 1)  # NCHW -> NHWC
-TO_FIRST: Final = (0, 3, 1, 2)  # NHWC -> NCHW
-# Which inputs are filters, and whether the result is one; all others of rank 4 are images.
+# The formats with channels first, and their counterparts.
+_LAST: Final = {"NCW": "NWC", "NCHW": "NHWC", "NCDHW": "NDHWC"}
+# Which inputs are filters, and whether the result is one; all others of the rank are images.
 _FILTERS: Final = {
-    "conv2d": ({1}, False), "conv2d_input_grad": ({0}, False), "conv2d_filter_grad": ({2}, True),
+    "convolution": ({1}, False), "convolution_input_grad": ({0}, False),
+    "convolution_filter_grad": ({2}, True), "convolution_transpose": ({1}, False),
 }  # fmt: skip
 _SMALL: Final = 4  # an operand that is so many times smaller than the result may be transposed
 
 
+def to_last(rank: int) -> tuple[int, ...]:
+    """NCHW -> NHWC"""
+    return (0, *range(2, rank), 1)
+
+
+def to_first(rank: int) -> tuple[int, ...]:
+    """NHWC -> NCHW"""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
 def layout(computation: Computation, ctx: Context, limit: int | None = None) -> Computation:
     """Rewrite NCHW ops to NHWC; `limit` stops after so many rewrites, to find a wrong one."""
-    if not any(n.attrs.get("data_format") == "NCHW" for n in computation.nodes):
+    if not any(n.attrs.get("data_format") in _LAST for n in computation.nodes):
         return computation
     return Rewriter(RULES, ctx.notes, limit).run(computation)
 
 
 def channels_last(node: Node) -> Outcome:
     """f{NCHW}(image) -> transpose(f{NHWC}(transpose(image))), for convolutions and poolings."""
-    if node.attrs["data_format"] != "NCHW" or node.inputs[0].type.rank != 4:
+    last = _LAST.get(node.attrs["data_format"])
+    rank = node.inputs[0].type.rank
+    if last is None or rank != len(last):
         return None
     filters, gives_filter = _FILTERS.get(node.op.name, (set(), False))
     inputs = [
-        v if i in filters or v.type.rank != 4 else mv.transpose(v, perm=TO_LAST)
+        v if i in filters or v.type.rank != rank else mv.transpose(v, perm=to_last(rank))
         for i, v in enumerate(node.inputs)
     ]
-    result = node.op(*inputs, **{**node.attrs, "data_format": "NHWC"})
-    return result if gives_filter else mv.transpose(result, perm=TO_FIRST)
+    result = node.op(*inputs, **{**node.attrs, "data_format": last})
+    return result if gives_filter else mv.transpose(result, perm=to_first(rank))
 
 
 def sink_transpose(node: Node) -> Outcome:
@@ -62,27 +75,31 @@ def sink_transpose(node: Node) -> Outcome:
     inputs = [_last(v, node) for v in node.inputs]
     if any(v is None for v in inputs):
         return None
-    return mv.transpose(node.op(*inputs, **node.attrs), perm=TO_FIRST)
+    return mv.transpose(
+        node.op(*inputs, **node.attrs), perm=to_first(len(node.types[0].static_shape))
+    )
 
 
 def sink_through_reduce(node: Node) -> Outcome:
     """reduce(transpose(x)) -> transpose(reduce(x)), or reduce(x) where that keeps the order."""
     if not _is_first(node.inputs[0]) or reduce_kind(node.op).startswith("arg"):
         return None
-    axes = normalize_axes(node.attrs["axis"], 4)
     x = node.inputs[0].node.inputs[0]
-    inside = tuple(sorted(TO_FIRST[a] for a in axes))
+    rank = len(x.type.static_shape)
+    first = to_first(rank)
+    axes = normalize_axes(node.attrs["axis"], rank)
+    inside = tuple(sorted(first[a] for a in axes))
     result = node.op(x, axis=inside, keepdims=node.attrs["keepdims"])
     if node.attrs["keepdims"]:
-        return mv.transpose(result, perm=TO_FIRST)
-    kept = [a for a in range(4) if a not in inside]
-    order = tuple(kept.index(TO_FIRST[a]) for a in range(4) if a not in axes)
+        return mv.transpose(result, perm=first)
+    kept = [a for a in range(rank) if a not in inside]
+    order = tuple(kept.index(first[a]) for a in range(rank) if a not in axes)
     return mv.transpose(result, perm=order) if order != tuple(sorted(order)) else result
 
 
 def _is_first(value: Value) -> bool:
-    inner = producer(value, "transpose")
-    return inner is not None and value.type.rank == 4 and permutation(inner) == TO_FIRST
+    inner, rank = producer(value, "transpose"), value.type.rank
+    return inner is not None and rank in (3, 4, 5) and permutation(inner) == to_first(rank)
 
 
 def _last(value: Value, node: Node) -> Value | None:
@@ -93,8 +110,9 @@ def _last(value: Value, node: Node) -> Value | None:
         return value
     if value.type.size * _SMALL > node.types[0].size:
         return None
-    shape = (1,) * (4 - len(value.type.static_shape)) + value.type.static_shape
-    return mv.transpose(mv.reshape_to(value, shape), perm=TO_LAST)
+    rank = len(node.types[0].static_shape)
+    shape = (1,) * (rank - len(value.type.static_shape)) + value.type.static_shape
+    return mv.transpose(mv.reshape_to(value, shape), perm=to_last(rank))
 
 
 def is_elementwise(node: Node) -> bool:
@@ -104,7 +122,8 @@ def is_elementwise(node: Node) -> bool:
     if node.kind is not Kind.COMPOSITE or len(node.outputs) != 1:
         return False
     decompose = node.op.decompose
-    same = all(v.type.rank in (0, 4) for v in node.inputs) and node.types[0].rank == 4
+    rank = node.types[0].rank
+    same = rank in (3, 4, 5) and all(v.type.rank in (0, rank) for v in node.inputs)
     if decompose is None or not same or node.op.host_inputs or "axis" in node.attrs:
         return False
     stand_ins = [_stand_in(v) for v in node.inputs]

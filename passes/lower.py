@@ -22,10 +22,11 @@ import numpy as np
 
 from graphc.ir import loop, views
 from graphc.ir.computation import Computation
-from graphc.ir.dtypes import DType, bool_, int64
+from graphc.ir.dtypes import DType, bool_, int64, uint8
 from graphc.ir.errors import UnsupportedOp
 from graphc.ir.graph import Literal, Node, Value
 from graphc.ir.loop import Access, Apply, Axis, Buffer, Const, Expr, Kernel, Linear, Load, Ref
+from graphc.ir.ops import control
 from graphc.ir.ops.contract import parse_spec
 from graphc.ir.ops.reduce import neutral, reduce_kind
 from graphc.ir.table import Kind
@@ -198,6 +199,8 @@ class _Lowering:
                 self.index(node)
             case Kind.OPAQUE:
                 self.opaque(node)
+            case Kind.CONTROL:
+                self.control(node)
             case _:
                 raise UnsupportedOp(f"op {node.op.name} ({node.name!r}) cannot be lowered")
 
@@ -219,8 +222,7 @@ class _Lowering:
             case "variable":
                 self.source_buffer(node, loop.VARIABLE)
             case "run_counter":
-                name = next((b.name for b in self.buffers.values() if b.role == loop.COUNTER), None)
-                name = name or self.buffer(node, (), int64, loop.COUNTER)
+                name = self.counter(node)
                 self.dense[value] = name
                 self.views[value] = views.buffer_view(name, (), int64)
             case "iota":
@@ -230,6 +232,11 @@ class _Lowering:
                 self.views[value] = View(shape, Load((Access(key, strides),), value.dtype))
             case _:
                 raise UnsupportedOp(f"source {node.op.name} ({node.name!r}) has no value here")
+
+    def counter(self, node: Node) -> str:
+        """The buffer that says which run it is."""
+        found = (b.name for b in self.buffers.values() if b.role == loop.COUNTER)
+        return next(found, None) or self.buffer(node, (), int64, loop.COUNTER)
 
     def constant(self, node: Node) -> None:
         value, array = node.outputs[0], node.attrs["value"].array
@@ -480,6 +487,59 @@ class _Lowering:
             return
         self.kernel(node, (), (loop.Call(node.op.name, inputs, outputs, attrs),))
 
+    # -- loops and branches
+
+    def control(self, node: Node) -> None:
+        """A kernel that runs programs: those of the node's bodies, compiled by themselves."""
+        stmt = self.repeat(node) if node.op is control.loop else self.branch(node)
+        self.kernel(node, (), (stmt,))
+
+    def inner(self, body: Computation) -> loop.Program:
+        assert self.ctx.pipeline is not None, "a pipeline compiles the bodies of loops"
+        return self.ctx.pipeline.program(body, self.ctx.inside({}))
+
+    def inner_memory(self, node: Node, programs: Sequence[loop.Program]) -> tuple[str, str]:
+        """The buffer for the temporaries inside, and the counter if one is read there."""
+        nbytes = max(p.plan.arena_bytes for p in programs if p.plan)
+        arena = self.temporary(node, "arena", (nbytes,), uint8) if nbytes else ""
+        roles = {b.role for p in programs for b in p.buffers.values()}
+        return arena, self.counter(node) if loop.COUNTER in roles else ""
+
+    def temporary(self, node: Node, what: str, shape: Sequence[int], dtype: DType) -> str:
+        name = self.unique(f"{node.name}_{what}")
+        self.buffers[name] = Buffer(name, dtype, tuple(shape), loop.TEMPORARY, node.name)
+        return name
+
+    def repeat(self, node: Node) -> loop.Repeat:
+        program = self.inner(node.attrs["body"])
+        carried, scanned, captured = control.LoopView(node).outer
+        moves = []
+        for i, value in enumerate(carried):
+            initial, result = self.dense_buffer(value), self.result(node, i).buffer
+            shape = value.type.static_shape
+            spare = (
+                ""
+                if node.attrs["trips"] in (0, 1)
+                else self.temporary(node, "spare", shape, value.dtype)
+            )
+            moves.append(loop.Carried(initial, result, spare))
+        stacked = [self.result(node, i).buffer for i in range(len(carried), len(node.outputs))]
+        arena, counter = self.inner_memory(node, [program])
+        return loop.Repeat(
+            program, node.attrs["trips"], tuple(moves),
+            tuple(self.dense_buffer(v) for v in scanned),
+            tuple(self.dense_buffer(v) for v in captured), tuple(stacked),
+            node.attrs["conditional"], node.attrs["reverse"], arena, counter,
+        )  # fmt: skip
+
+    def branch(self, node: Node) -> loop.Branch:
+        then, otherwise = (self.inner(node.attrs[which]) for which in ("then", "otherwise"))
+        predicate, *captured = (self.dense_buffer(v) for v in node.inputs)
+        results = tuple(self.result(node, i).buffer for i in range(len(node.outputs)))
+        arena, counter = self.inner_memory(node, [then, otherwise])
+        programs = then, otherwise
+        return loop.Branch(predicate, programs, tuple(captured), results, arena, counter)
+
     # -- what leaves the program
 
     def output(self, value: Value) -> str:
@@ -487,13 +547,14 @@ class _Lowering:
 
         A variable that the run updates is copied: what is fetched is its value at the start.
         """
-        if value in self.fetched:
+        own = self.ctx.own_outputs
+        if value in self.fetched and not own:
             return self.fetched[value]
         name = self.dense_buffer(value)
         buffer, shape = self.buffers[name], value.type.static_shape
         if buffer.role == loop.TEMPORARY:
             self.buffers[name] = replace(buffer, role=loop.OUTPUT, shape=shape)
-        elif buffer.shape != shape or name in self.changing:
+        elif own or buffer.shape != shape or name in self.changing:
             name = self.buffer(value.node, shape, value.dtype, loop.OUTPUT)
             self.copy(value.node, self.views[value], name)
         self.fetched[value] = name

@@ -37,7 +37,7 @@ def merge(
 
     `keep` are the buffers stored by `a` that someone besides `b` reads.
     """
-    if a.form in ("call", "group") or b.form in ("call", "group"):
+    if a.is_whole or b.is_whole or "group" in (a.form, b.form):
         return Refusal("OPAQUE", {"forms": (a.form, b.form)})
     link = _link(a, b, buffers)
     if isinstance(link, Refusal):

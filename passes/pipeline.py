@@ -18,11 +18,13 @@ from graphc.passes.manager import run_passes
 from graphc.passes.order import order
 from graphc.passes.plan_memory import plan_memory
 from graphc.passes.recompute import recompute
+from graphc.passes.regions import regions
 from graphc.passes.specialize import specialize
 
-PIPELINE = (
+GRAPH_PASSES = (
     # graph -> graph
     specialize,
+    regions,  # first: what is not read of a loop must hold nothing else
     canonicalize,  # while composites can still be recognized
     layout,
     decompose,
@@ -32,6 +34,8 @@ PIPELINE = (
     canonicalize,  # what folding and merging have laid bare
     dce,
     recompute,  # last: nothing may merge its copies again
+)
+PROGRAM_PASSES = (
     # graph -> program
     lower,
     # program -> program
@@ -40,10 +44,26 @@ PIPELINE = (
     order,
     plan_memory,
 )
+PIPELINE = (*GRAPH_PASSES, *PROGRAM_PASSES)
+
+
+class _Bodies:
+    """How the bodies of loops and branches go through the same passes."""
+
+    def graph(self, computation: Computation, ctx: Context) -> Computation:
+        result = run_passes(GRAPH_PASSES, computation, ctx)
+        assert isinstance(result, Computation)
+        return result
+
+    def program(self, computation: Computation, ctx: Context) -> Program:
+        result = run_passes(PROGRAM_PASSES, computation, ctx)
+        assert isinstance(result, Program)
+        return result
 
 
 def compile_program(computation: Computation, ctx: Context) -> Program:
     """The program of a computation, through the whole pipeline."""
+    ctx.pipeline = _Bodies()
     result = run_passes(PIPELINE, computation, ctx)
     assert isinstance(result, Program)
     return result

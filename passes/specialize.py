@@ -10,14 +10,17 @@ Cost: one walk, plus what the host evaluates.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from graphc.ir.computation import Computation, clone, rewrite, topological_order
 from graphc.ir.errors import FeedError, ShapeError
 from graphc.ir.graph import Node, Value, apply
 from graphc.ir.interpret import MissingValue, evaluate
-from graphc.ir.table import freeze
+from graphc.ir.table import Kind, freeze
 from graphc.passes.context import Context
+from graphc.passes.regions import specialize_control
 
 
 def specialize(computation: Computation, ctx: Context) -> Computation:
@@ -40,9 +43,15 @@ def specialize(computation: Computation, ctx: Context) -> Computation:
             assert node.op.decompose is not None
             result = node.op.decompose(clone(node, inputs))
             return (result,) if isinstance(result, Value) else tuple(result)
+        if node.kind is Kind.CONTROL:
+            values = specialize_control(node, inputs, host_of(node), specialize, ctx)
+            return None if values is None else tuple(values)
         if any(i < len(inputs) for i in node.op.host_inputs):
             return _resolve_host_inputs(node, inputs, placeholders, ctx)
         return None
+
+    def host_of(node: Node) -> Callable[[Value], np.ndarray]:
+        return lambda value: _host_value(value, node, placeholders, ctx)
 
     # placeholders that nothing reads still are inputs
     result = rewrite(computation, visit)
@@ -82,6 +91,8 @@ def _host_value(
         if old is not None and old in ctx.feed_values:
             given[node] = ctx.feed_values[old]
             ctx.value_inputs.add(old)
+        elif old is not None and old in ctx.outer_values:
+            given[node] = ctx.outer_values[old]()
     try:
         return evaluate([value], given)[0]
     except MissingValue as error:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from graphc.ir.dtypes import as_dtype, bfloat16
+from graphc.ir.dtypes import DType, as_dtype, bfloat16
 from graphc.ir.errors import CheckpointError
 from graphc.ir.graph import get_default_graph
 from graphc.ir.types import format_shape
@@ -40,59 +41,115 @@ class CheckpointState:
 class Saver:
     """Saves and restores variables: all global ones, a list, or a dict of names to variables.
 
-    `max_to_keep` checkpoints are kept (None or 0: all); older ones are deleted.
+    `max_to_keep` checkpoints are kept (None or 0: all); older ones are deleted, but for one in
+    every `keep_checkpoint_every_n_hours`. `pad_step_number` writes the step with 8 digits, so that
+    names sort. TensorFlow's options of sharding and formats have no counterpart.
     """
 
     def __init__(
         self,
         var_list: Mapping[str, Any] | Sequence[Any] | None = None,
+        reshape: bool = False,
+        sharded: bool = False,
         max_to_keep: int | None = 5,
-        **ignored: Any,
+        keep_checkpoint_every_n_hours: float = 10000.0,
+        name: str | None = None,
+        restore_sequentially: bool = False,
+        saver_def: Any = None,
+        builder: Any = None,
+        defer_build: bool = False,
+        allow_empty: bool = False,
+        write_version: Any = None,
+        pad_step_number: bool = False,
+        save_relative_paths: bool = False,
+        filename: str | None = None,
     ) -> None:
-        del ignored  # TensorFlow's sharding and naming options have no counterpart
-        if var_list is None:
-            var_list = get_default_graph().get_collection("variables")
-        if not isinstance(var_list, Mapping):
-            var_list = {v.op.name: v for v in var_list}
-        if not var_list:
-            raise CheckpointError("there are no variables to save")
-        self._variables = dict(var_list)
+        del sharded, name, restore_sequentially, saver_def, builder, write_version
+        del save_relative_paths, filename
+        self._reshape = reshape
+        self._variables: dict[str, Any] = {}
+        self._given = var_list
+        self._allow_empty = allow_empty
+        if not defer_build:
+            self.build()
         self._max_to_keep = max_to_keep or 0
+        self._pad = pad_step_number
         self._kept: list[str] = []
+        self._hours = keep_checkpoint_every_n_hours
+        self._times: dict[str, float] = {}
+        self._next_kept_for_good = time.time() + self._hours * 3600
+
+    def build(self) -> None:
+        """Choose the variables, where `defer_build` put that off."""
+        chosen = self._given
+        if chosen is None:
+            chosen = get_default_graph().get_collection("variables")
+        self._variables = dict(chosen) if isinstance(chosen, Mapping) else _by_name(chosen)
+        if not self._variables and not self._allow_empty:
+            raise CheckpointError("there are no variables to save")
 
     @property
     def last_checkpoints(self) -> list[str]:
         """The checkpoints that this saver wrote and has not deleted, oldest first."""
         return list(self._kept)
 
+    def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
+        """Take these for the ones written so far, oldest first."""
+        self._kept = list(last_checkpoints)
+
+    def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
+        """Take those of the paths that exist for the ones written so far, oldest first."""
+        self._kept = [p for p in checkpoint_paths if checkpoint_exists(p)]
+
     def save(
-        self, sess: Any, save_path: str | os.PathLike[str], global_step: Any = None, **ignored: Any
+        self,
+        sess: Any,
+        save_path: str | os.PathLike[str],
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
+        save_debug_info: bool = False,
     ) -> str:
         """Write the variables' values; gives the path to restore from.
 
         The path is `save_path`, and `-<global_step>` where a step (number, tensor, variable)
-        is given. UninitializedError when a variable has no value.
+        is given. `latest_filename` names the folder's list of checkpoints, which is not written
+        with `write_state=False`. UninitializedError when a variable has no value.
         """
-        del ignored
+        del meta_graph_suffix, write_meta_graph, strip_default_attrs, save_debug_info
         path = os.fspath(save_path)
         if global_step is not None:
-            step = global_step if isinstance(global_step, int) else int(sess.run(global_step))
-            path = f"{path}-{step}"
+            step = int(_step_value(sess, global_step))
+            path = f"{path}-{step:08d}" if self._pad else f"{path}-{step}"
         arrays = {name: sess.read_variable(v) for name, v in self._variables.items()}
         _write(path + _SUFFIX, arrays)
-        self._keep(path)
+        if write_state:
+            self._keep(path, latest_filename)
         return path
 
-    def _keep(self, path: str) -> None:
+    def _keep(self, path: str, latest_filename: str | None) -> None:
         self._kept = [p for p in self._kept if p != path] + [path]
+        self._times[path] = time.time()
         while self._max_to_keep and len(self._kept) > self._max_to_keep:
-            Path(self._kept.pop(0) + _SUFFIX).unlink(missing_ok=True)
-        _write_list(path, self._kept)
+            self._drop(self._kept.pop(0))
+        _write_list(path, self._kept, latest_filename)
+
+    def _drop(self, path: str) -> None:
+        """Delete a checkpoint, but keep one in every so many hours for good."""
+        written = self._times.pop(path, 0.0)
+        if written > self._next_kept_for_good:
+            self._next_kept_for_good += self._hours * 3600
+            return
+        remove_checkpoint(path)
 
     def restore(self, sess: Any, save_path: str | os.PathLike[str]) -> None:
         """Set the variables from a checkpoint: all of them, or none when anything is wrong."""
-        path = os.fspath(save_path)
-        file = path if path.endswith(_SUFFIX) else path + _SUFFIX
+        if save_path is None:
+            raise CheckpointError("there is no checkpoint to restore: the path given is None")
+        file = _file_of(os.fspath(save_path))
         arrays = _read(file)
         missing = sorted(set(self._variables) - set(arrays))
         if missing:
@@ -102,9 +159,82 @@ class Saver:
             )
         values = {}
         for name, variable in self._variables.items():
-            _check_fits(file, name, variable.node.types[0], arrays[name])
-            values[variable] = arrays[name]
+            declared, array = variable.node.types[0], arrays[name]
+            if self._reshape and array.size == int(np.prod(declared.static_shape)):
+                array = array.reshape(declared.static_shape)
+            _check_fits(file, name, declared, array)
+            values[variable] = array
         sess.write_variables(values)
+
+
+def _by_name(variables: Sequence[Any]) -> dict[str, Any]:
+    return {v.op.name: v for v in variables}
+
+
+def _step_value(sess: Any, step: Any) -> Any:
+    return step if isinstance(step, (int, np.integer)) else sess.run(step)
+
+
+def _file_of(path: str) -> str:
+    return path if path.endswith(_SUFFIX) else path + _SUFFIX
+
+
+# -- looking into checkpoints
+
+
+def checkpoint_exists(checkpoint_prefix: str | os.PathLike[str]) -> bool:
+    """True when there is a checkpoint of that path."""
+    return os.path.exists(_file_of(os.fspath(checkpoint_prefix)))
+
+
+def remove_checkpoint(checkpoint_prefix: str | os.PathLike[str]) -> None:
+    """Delete a checkpoint's file, where it exists."""
+    Path(_file_of(os.fspath(checkpoint_prefix))).unlink(missing_ok=True)
+
+
+class CheckpointReader:
+    """The variables of a checkpoint, by name. `path` may be a folder: then its newest one."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        given = os.fspath(path)
+        newest = latest_checkpoint(given) if os.path.isdir(given) else given
+        if newest is None:
+            raise CheckpointError(f"the folder {given} lists no checkpoint")
+        self._arrays = _read(_file_of(newest))
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        """Names and shapes."""
+        return {name: list(a.shape) for name, a in self._arrays.items()}
+
+    def get_variable_to_dtype_map(self) -> dict[str, DType]:
+        """Names and dtypes."""
+        return {name: as_dtype(a.dtype) for name, a in self._arrays.items()}
+
+    def has_tensor(self, name: str) -> bool:
+        """True when the checkpoint has the variable."""
+        return name in self._arrays
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        """The variable's value; CheckpointError with the names there are when it has none."""
+        if name not in self._arrays:
+            some = ", ".join(sorted(self._arrays)[:8])
+            raise CheckpointError(f"the checkpoint has no variable {name!r}; it has {some}")
+        return self._arrays[name]
+
+
+def load_checkpoint(ckpt_dir_or_file: str | os.PathLike[str]) -> CheckpointReader:
+    """A reader of a checkpoint, or of a folder's newest one."""
+    return CheckpointReader(ckpt_dir_or_file)
+
+
+def load_variable(ckpt_dir_or_file: str | os.PathLike[str], name: str) -> np.ndarray:
+    """One variable's value in a checkpoint."""
+    return CheckpointReader(ckpt_dir_or_file).get_tensor(name)
+
+
+def list_variables(ckpt_dir_or_file: str | os.PathLike[str]) -> list[tuple[str, list[int]]]:
+    """Names and shapes in a checkpoint, sorted by name."""
+    return sorted(CheckpointReader(ckpt_dir_or_file).get_variable_to_shape_map().items())
 
 
 def _check_fits(file: str, name: str, declared: Any, array: np.ndarray) -> None:
@@ -151,11 +281,11 @@ def _read(file: str) -> dict[str, np.ndarray]:
 # -- the list of a folder's checkpoints
 
 
-def _write_list(newest: str, kept: Sequence[str]) -> None:
+def _write_list(newest: str, kept: Sequence[str], list_name: str | None = None) -> None:
     folder = os.path.dirname(newest) or "."
     lines = [f'model_checkpoint_path: "{os.path.basename(newest)}"']
     lines += [f'all_model_checkpoint_paths: "{os.path.basename(p)}"' for p in kept]
-    path = Path(folder, _LIST)
+    path = Path(folder, list_name or _LIST)
     temporary = path.with_suffix(".tmp")
     temporary.write_text("\n".join(lines) + "\n")
     os.replace(temporary, path)

@@ -216,6 +216,7 @@ def kernel_flops(kernel: loop.Kernel) -> float:
     from graphc.ir.table import OPS
 
     total = float(sum(kernel_flops(p) for p in kernel.parts))
+    total += _inner_flops(kernel)
     known = loop.scopes(kernel)
     for stmt in kernel.body:
         if isinstance(stmt, (loop.Dot, loop.Reduce)):
@@ -229,6 +230,16 @@ def kernel_flops(kernel: loop.Kernel) -> float:
                         points *= kernel.axes[axis].size
                     total += points * (cost if isinstance(cost, (int, float)) else 1.0)
     return total
+
+
+def _inner_flops(kernel: loop.Kernel) -> float:
+    """Of a loop all steps', as far as their number is known; of a branch the greater."""
+    totals = [sum(kernel_flops(k) for k in p.kernels) for p in kernel.programs]
+    if kernel.form != "loop":
+        return max(totals, default=0.0)
+    (stmt,) = kernel.body
+    assert isinstance(stmt, loop.Repeat)
+    return totals[0] * max(stmt.trips, 1)
 
 
 __all__ = ["KernelReport", "Report", "Unfused", "as_dtype", "explain"]

@@ -1,6 +1,8 @@
 """Fetches and feeds as the user writes them, made into values, nodes and arrays.
 
 Fetches nest: a tensor, op, variable or name; or a list, tuple, named tuple or dict of fetches.
+What has `__graphc_fetch__` is made on the host from other fetches: that method gives these and a
+function of their values (so a summary becomes the bytes of an event).
 """
 
 from __future__ import annotations
@@ -55,6 +57,10 @@ class FetchPlan:
                 return lambda results: type(x)(*(b(results) for b in builders))
             kind = type(x)
             return lambda results: kind(b(results) for b in builders)
+        if hasattr(x, "__graphc_fetch__"):
+            needed, finish = x.__graphc_fetch__()
+            part = self._take(needed, graph)
+            return lambda results: finish(part(results))
         element = fetch_element(x, graph)
         if isinstance(element, Node):
             self.nodes.append(element)
@@ -63,6 +69,14 @@ class FetchPlan:
         if position == len(self.values):
             self.values.append(element)
         return lambda results: results[position]
+
+    def also(self, values: Sequence[Value]) -> Callable[[Sequence[Any]], list[Any]]:
+        """Fetch these as well; gives the way to them in the results."""
+        for value in values:
+            self._positions.setdefault(value, len(self._positions))
+        self.values = list(self._positions)
+        places = [self._positions[v] for v in values]
+        return lambda results: [results[i] for i in places]
 
     def assemble(self, results: Sequence[Any]) -> Any:
         """The fetched arrays in the shape of the fetches; a scalar array becomes a scalar."""

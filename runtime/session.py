@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 from graphc.ir.computation import Computation, cut
 from graphc.ir.errors import FeedError, SessionError, SettingError, UninitializedError
 from graphc.ir.graph import Graph, Node, Value, get_default_graph, session_stack
+from graphc.ir.host import host_parts
+from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
@@ -26,6 +28,7 @@ from graphc.runtime.devices import Device, open_device
 from graphc.runtime.devices.base import Executable, Storage
 from graphc.runtime.dump import make_dump_folder, write_dump
 from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
+from graphc.runtime.options import apply_config
 
 _log = logging.getLogger("graphc")
 _MOST_SHAPES = 64  # executables per fetches: each holds an arena
@@ -35,9 +38,14 @@ class _Compiled:
     """An executable with what a run must check and mark."""
 
     def __init__(
-        self, executable: Executable, reads: tuple[Node, ...], updates: tuple[Node, ...]
+        self,
+        executable: Executable,
+        program: Program,
+        reads: tuple[Node, ...],
+        updates: tuple[Node, ...],
     ) -> None:
         self.executable = executable
+        self.program = program
         self.reads = reads
         self.updates = updates
         self.ready = False  # all read variables were initialized once; they never become unset
@@ -48,8 +56,12 @@ class _Prepared:
 
     def __init__(self, plan: FetchPlan, feeds: tuple[Value, ...], graph: Graph) -> None:
         self.plan = plan
-        self.feeds = feeds
-        self.computation = cut(plan.values, plan.nodes, feeds)
+        self.given = feeds
+        self.sources, actions = host_parts(graph, plan.values, plan.nodes, feeds)
+        self.actions = [(a, plan.also(a.needs)) for a in actions]
+        self.pulled = [[v for v in s.values if v not in feeds] for s in self.sources]
+        self.feeds = (*feeds, *(v for values in self.pulled for v in values))
+        self.computation = cut(plan.values, plan.nodes, self.feeds)
         self.by_shape: dict[Any, _Compiled] = {}
         self.value_positions: tuple[int, ...] = ()
         self._check_fed(graph)
@@ -63,6 +75,19 @@ class _Prepared:
                     f"placeholder {node.name!r} of type {node.types[0]} must be fed{where}; "
                     f"pass it in feed_dict"
                 )
+
+    def arrays(self, session: Session, data: Iterable[Any]) -> list[np.ndarray]:
+        """What is fed, then what the host's sources supply."""
+        arrays = [feed_array(v, x) for v, x in zip(self.given, data, strict=True)]
+        for source, wanted in zip(self.sources, self.pulled, strict=True):
+            supplied = dict(zip(source.values, source.pull(session), strict=True))
+            arrays += [feed_array(v, supplied[v]) for v in wanted]
+        return arrays
+
+    def act(self, session: Session, results: Sequence[np.ndarray]) -> None:
+        """What the host does after the run."""
+        for action, values in self.actions:
+            action.act(session, values(results))
 
     def keep(self, key: Any, compiled: _Compiled) -> None:
         """Remember an executable; the oldest goes when there are too many of them."""
@@ -96,7 +121,7 @@ class Session:
             graph = target
         elif target:
             raise SettingError(f"graphc has no distributed master {target!r}")
-        del config  # TensorFlow's options for placement and memory have no counterpart
+        device, settings = apply_config(config, device, settings)
         self.graph = graph or get_default_graph()
         self.settings = Settings.from_environment(**settings)
         if self.settings.dump is not None:
@@ -120,20 +145,35 @@ class Session:
         run_metadata: Any = None,
     ) -> Any:
         """The fetches' values, nested as they are: arrays, scalars, and None for ops."""
+        del options  # what it asks TensorFlow to trace, run_metadata holds in any case
         feeds = feed_dict or {}
+        start = time.time()
         prepared = self._prepare(fetches, tuple(feeds))
-        arrays = [feed_array(v, x) for v, x in zip(prepared.feeds, feeds.values(), strict=True)]
-        return prepared.plan.assemble(self._execute(prepared, arrays))
+        arrays = prepared.arrays(self, feeds.values())
+        results = self._execute(prepared, arrays)
+        if run_metadata is not None:
+            compiled = prepared.by_shape[prepared.key(arrays)]
+            run_metadata.fill(self.device.name, compiled.program, start, time.time() - start)
+        return prepared.plan.assemble(results)
+
+    @property
+    def graph_def(self) -> Any:
+        """The graph as TensorFlow's GraphDef proto."""
+        return self.graph.as_graph_def()
+
+    def list_devices(self) -> list[str]:
+        """The one device of the session."""
+        return [self.device.name]
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
         """A function of the fed values, in the order of `feed_list`: the shortest way to run."""
         prepared = self._prepare(fetches, tuple(feed_list))
-        feeds, plan = prepared.feeds, prepared.plan
+        feeds, plan = prepared.given, prepared.plan
 
         def call(*values: Any) -> Any:
             if len(values) != len(feeds):
                 raise FeedError(f"needs {len(feeds)} values, got {len(values)}")
-            arrays = [feed_array(v, x) for v, x in zip(feeds, values, strict=True)]
+            arrays = prepared.arrays(self, values)
             return plan.assemble(self._execute(prepared, arrays))
 
         return call
@@ -170,6 +210,7 @@ class Session:
             self._run_count += 1
             if compiled.updates:
                 self._initialized.update(compiled.updates)
+            prepared.act(self, results)
             return results
 
     def _check_initialized(self, compiled: _Compiled) -> None:
@@ -201,7 +242,10 @@ class Session:
         }
         executable = self.device.load(program, variables, self.settings)
         compiled = _Compiled(
-            executable, tuple(computation.variables_read), tuple(v for v, _ in computation.updates)
+            executable,
+            program,
+            tuple(computation.variables_read),
+            tuple(v for v, _ in computation.updates),
         )
         self._say_compiled(prepared, arrays, time.perf_counter() - start)
         inputs = list(computation.inputs)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 
+from graphc.ir.loop import step_counter
+
+COUNTER = "%counter"  # the key of the run's number among the buffers
+
 
 class Memory:
     """The flat arrays of a program's fixed buffers, by name, and the scratch that kernels share.
 
-    `scratches` has one block per thread, `pool` the threads besides the calling one.
+    `scratches` has one block per thread, `pool` the threads besides the calling one; `programs`
+    the memories of the programs inside loops and branches, by kernel.
     """
 
     def __init__(
@@ -21,10 +27,12 @@ class Memory:
         buffers: dict[str, np.ndarray],
         scratches: Sequence[np.ndarray],
         pool: Executor | None = None,
+        programs: Mapping[str, Sequence[Memory]] | None = None,
     ) -> None:
         self.buffers = buffers
         self.scratches = scratches
         self.pool = pool
+        self.programs = programs or {}
         self._scratch = scratches[0]
 
     def of_thread(self, number: int) -> Memory:
@@ -33,6 +41,11 @@ class Memory:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.buffers[name]
+
+    @property
+    def counter(self) -> np.ndarray:
+        """The number of the run, of a program that reads it."""
+        return self.buffers[COUNTER]
 
     def scratch(self, offset: int, dtype: Any, shape: Sequence[int]) -> np.ndarray:
         """An array in the scratch memory, `offset` bytes from its start."""
@@ -137,3 +150,60 @@ def shared(
 def _quiet(walk: Callable[..., None], *args: Any) -> None:
     with np.errstate(all="ignore"):  # the state is a thread's own
         walk(*args)
+
+
+Carried = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
+
+
+def repeat(
+    body: Callable[..., None],
+    trips: int,
+    carried: Sequence[Carried],
+    scanned: Sequence[np.ndarray],
+    captured: Sequence[np.ndarray],
+    stacked: Sequence[np.ndarray],
+    conditional: bool,
+    reverse: bool,
+    inner: Memory,
+    counter: np.ndarray | None = None,
+) -> None:
+    """Run `body` step after step on flat arrays; see graphc.ir.loop.Repeat."""
+    state = [initial for initial, _, _ in carried]
+    targets = [(result, result if spare is None else spare) for _, result, spare in carried]
+    step = np.zeros(1, np.int64)
+    slices, parts = ([_slices(x, trips) for x in group] for group in (scanned, stacked))
+    if conditional:
+        for x in stacked:
+            x[...] = 0
+    order: Any = itertools.count() if trips < 0 else range(trips)
+    for done, t in enumerate(reversed(order) if reverse else order):
+        if conditional and not state[0][0]:
+            break
+        # so that the last of a known number of steps writes the results themselves
+        side = (trips - 1 - done) % 2
+        following = [pair[side] for pair in targets]
+        step[0] = t
+        if counter is not None:
+            inner.counter[0] = step_counter(int(counter[0]), t)
+        body(step, *state, *(x[t] for x in slices), *captured, *following, *(x[t] for x in parts))
+        state = following
+    for x, (_, result, _) in zip(state, carried, strict=True):
+        if x is not result:
+            np.copyto(result, x)
+
+
+def _slices(flat: np.ndarray, trips: int) -> np.ndarray:
+    return flat.reshape(max(trips, 1), -1)
+
+
+def branch(
+    predicate: np.ndarray,
+    programs: Sequence[Memory],
+    bodies: Sequence[Callable[[], None]],
+    counter: np.ndarray | None = None,
+) -> None:
+    """Run the first body where the predicate holds, else the second."""
+    number = 0 if predicate[0] else 1
+    if counter is not None:
+        programs[number].counter[0] = counter[0]
+    bodies[number]()

@@ -58,6 +58,8 @@ def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     """One kernel's functions (without the prelude) and its launch."""
     if kernel.form == "call":
         return _Emitted("", Launch(kernel.name, "call"))
+    if kernel.programs:
+        return _emit_control(kernel, buffers, options)
     if kernel.form == "group":
         return _emit_group(kernel, buffers, options)
     ready = simplified(prepared(kernel))
@@ -94,6 +96,21 @@ def _emit_split(
     return _Emitted(
         header + "\n\n".join(texts), Launch(kernel.name, "split", tuple(stages), spaces)
     )
+
+
+def _emit_control(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> _Emitted:
+    """The kernels inside a loop or branch; what runs them is the loader's."""
+    texts, programs = [_header(kernel, buffers, kernel.form)], []
+    for number, program in enumerate(kernel.programs):
+        launches = {}
+        for part in program.kernels:
+            named = replace(part, name=f"{kernel.name}_{number}_{part.name}")
+            emitted = emit_kernel(named, program.buffers, options)
+            launches[part.name] = emitted.launch
+            texts.append(emitted.text)
+        programs.append(launches)
+    text = "\n\n".join(filter(None, texts))
+    return _Emitted(text, Launch(kernel.name, kernel.form, programs=tuple(programs)))
 
 
 # -- groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphc.ir.dtypes import DType
@@ -57,3 +58,4 @@ class Launch:
     recipe: str
     stages: tuple[Stage, ...] = ()
     workspaces: tuple[Workspace, ...] = ()
+    programs: tuple[Mapping[str, Launch], ...] = ()  # of a loop or branch: the kernels inside

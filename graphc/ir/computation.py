@@ -150,9 +150,14 @@ def substitute(computation: Computation, mapping: dict[Value, Value]) -> Computa
 
 
 def cut(
-    outputs: Sequence[Value], nodes: Sequence[Node] = (), feeds: Sequence[Value] = ()
+    outputs: Sequence[Value],
+    nodes: Sequence[Node] = (),
+    feeds: Sequence[Value] = (),
+    runs: Callable[[Node], bool] = lambda node: True,
 ) -> Computation:
     """The computation that fetching `outputs` and running `nodes`, given `feeds`, means.
+
+    Of control inputs, those are run of which `runs` is true.
 
     State ops are resolved here: reads see the variables as they were at the start; updates of
     one variable apply in the order in which they were built, each to the result of the one
@@ -161,7 +166,7 @@ def cut(
     fed = {value: _placeholder_for(value) for value in feeds}
     mapping: dict[Value, Value] = {v: node.outputs[0] for v, node in fed.items()}
     updates: dict[Node, Value] = {}
-    for node in sorted(_reach(outputs, nodes, set(fed)), key=lambda n: n.serial):
+    for node in sorted(_reach(outputs, nodes, set(fed), runs), key=lambda n: n.serial):
         if all(v in mapping for v in node.outputs) and node.outputs:
             continue
         inputs = tuple([mapping.get(v, v) for v in node.inputs])
@@ -207,7 +212,12 @@ def _placeholder_for(value: Value) -> Node:
         return apply(OPS["placeholder"], (), attrs)
 
 
-def _reach(outputs: Sequence[Value], nodes: Sequence[Node], fed: set[Value]) -> set[Node]:
+def _reach(
+    outputs: Sequence[Value],
+    nodes: Sequence[Node],
+    fed: set[Value],
+    runs: Callable[[Node], bool],
+) -> set[Node]:
     """The nodes that must run: through data and control inputs, not past fed values."""
     seen: set[Node] = set()
     stack: list[Node] = [v.node for v in outputs if v not in fed] + list(nodes)
@@ -217,7 +227,7 @@ def _reach(outputs: Sequence[Value], nodes: Sequence[Node], fed: set[Value]) -> 
             continue
         seen.add(node)
         stack.extend(v.node for v in node.inputs if v not in fed)
-        stack.extend(node.control)
+        stack.extend(filter(runs, node.control))
     return seen
 
 

@@ -58,6 +58,10 @@ class UninitializedError(GraphcError, RuntimeError):
     """A variable is read before it was initialized or restored."""
 
 
+class OutOfRangeError(GraphcError, IndexError):
+    """An input pipeline has no more elements: where a training loop ends."""
+
+
 class GradientError(GraphcError, ValueError):
     """A gradient was asked for that does not exist; the message names the op that blocks it."""
 
@@ -92,3 +96,7 @@ class VerificationError(GraphcError, AssertionError):
 
 class UnsupportedOp(GraphcError, NotImplementedError):
     """An op that is known but not offered, or not on this back end."""
+
+
+class UnsupportedSymbol(GraphcError, AttributeError):
+    """A name of TensorFlow's that is known but not offered; the message says what to use."""

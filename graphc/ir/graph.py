@@ -13,7 +13,7 @@ import itertools
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from graphc.ir.location import Location, user_location
 from graphc.ir.table import OPS, REQUIRED, Attrs, Op, Types, register
 from graphc.ir.table import Kind as Kind
 from graphc.ir.types import Shape, TensorType, format_shape
+
+if TYPE_CHECKING:
+    from graphc.ir.host import HostAction, HostSource
 
 
 class Literal:
@@ -62,10 +65,35 @@ class Literal:
             return f"Literal({self.array!r})"
 
 
+class Dimension(int):
+    """A known size of a shape: a number, which old programs ask for its `value`."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> int:
+        """The number."""
+        return int(self)
+
+
 class TensorShape(tuple[Any, ...]):
     """The shape users see: sizes, and None for dims that a run fixes."""
 
     __slots__ = ()
+
+    def __new__(cls, dims: Iterable[Any] = ()) -> TensorShape:
+        """A shape of sizes; -1 and None are unknown."""
+        sizes = (getattr(d, "value", d) for d in dims)
+        return super().__new__(cls, (None if d in (None, -1) else Dimension(d) for d in sizes))
+
+    def __getitem__(self, key: Any) -> Any:
+        """One size; or, of a slice, a shape."""
+        part = super().__getitem__(key)
+        return TensorShape(part) if isinstance(key, slice) else part
+
+    def concatenate(self, other: Iterable[Any]) -> TensorShape:
+        """The dims of both."""
+        return TensorShape((*self, *other))
 
     @property
     def ndims(self) -> int:
@@ -81,7 +109,7 @@ class TensorShape(tuple[Any, ...]):
 
     def as_list(self) -> list[int | None]:
         """The shape as a list."""
-        return list(self)
+        return [None if d is None else int(d) for d in self]
 
     def is_fully_defined(self) -> bool:
         """True when no dim is None."""
@@ -281,6 +309,11 @@ def _by_dtype(which: str, *inputs: Any) -> Value:
 _serials = itertools.count()
 
 
+def next_serial() -> int:
+    """A number above those of all nodes made so far, and below those made from now on."""
+    return next(_serials)
+
+
 class Node:
     """One op applied to values. Immutable; equal only to itself.
 
@@ -388,6 +421,9 @@ class Graph:
         self._finalized = False
         self.collections: dict[str, list[Any]] = {}
         self.seed = 0
+        # nodes that the host supplies or acts for, around a run: see graphc.ir.host
+        self.host_sources: dict[Node, HostSource] = {}
+        self.host_actions: dict[Node, HostAction] = {}
 
     # -- names and scopes
 
@@ -539,6 +575,12 @@ class Graph:
             yield self
         finally:
             _context.graphs.remove(self)
+
+    def as_graph_def(self, from_version: Any = None, add_shapes: bool = False) -> Any:
+        """The graph as TensorFlow's GraphDef proto, for TensorBoard."""
+        from graphc.ir.graphdef import as_graph_def  # built on this module
+
+        return as_graph_def(self)
 
     def to_networkx(self) -> Any:
         """A networkx MultiDiGraph of the node names, for analysis and drawing."""
@@ -741,5 +783,6 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
 __all__ = [
     "CONSTANT", "Graph", "Literal", "Node", "Runner", "Shape", "TensorShape", "Value",
     "apply", "as_array", "as_node", "bool_", "constant", "convert", "default_session", "detached",
-    "float32", "format_shape", "get_default_graph", "reset_default_graph", "session_stack",
+    "float32", "format_shape", "get_default_graph", "next_serial", "reset_default_graph",
+    "session_stack",
 ]  # fmt: skip

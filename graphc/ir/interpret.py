@@ -5,8 +5,9 @@ Slow and plain on purpose: every back end, pass and fusion is tested against the
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,12 @@ def _evaluate_node(node: Node, arrays: Arrays, run: int) -> None:
     if node.op.name == "run_counter":
         arrays[node.outputs[0]] = np.asarray(run, np.int64)
         return
-    if node.op.numpy is not None:
+    results: Sequence[Any]
+    if node.op.name in ("loop", "branch"):
+        results = (_evaluate_loop if node.op.name == "loop" else _evaluate_branch)(
+            node, [arrays[v] for v in node.inputs], run
+        )
+    elif node.op.numpy is not None:
         inputs = [arrays[v] for v in node.inputs]
         result = node.op.numpy(node.attrs, *inputs)
         results = result if isinstance(result, (tuple, list)) else (result,)
@@ -58,6 +64,49 @@ def _evaluate_node(node: Node, arrays: Arrays, run: int) -> None:
     else:
         raise MissingValue(node)
     arrays.update(zip(node.outputs, (np.asarray(r) for r in results), strict=True))
+
+
+def _evaluate_loop(node: Node, inputs: list[np.ndarray], run: int) -> tuple[np.ndarray, ...]:
+    attrs, body = node.attrs, node.attrs["body"]
+    trips = attrs["trips"]
+    if trips is None:
+        trips, inputs = max(int(inputs[0]), 0), inputs[1:]
+    first, last = attrs["carried"], attrs["carried"] + attrs["scanned"]
+    state, scanned, captured = inputs[:first], inputs[first:last], inputs[last:]
+    slices: list[dict[int, np.ndarray]] = [{} for _ in body.outputs[first:]]
+    steps: Iterable[int] = itertools.count() if trips < 0 else range(trips)
+    for step in reversed(range(trips)) if attrs["reverse"] else steps:
+        if attrs["conditional"] and not state[0]:
+            break
+        given = (np.asarray(step, np.int64), *state, *(x[step] for x in scanned), *captured)
+        outer = dict(zip(body.inputs, given, strict=True))
+        results = evaluate(body.outputs, outer, loop.step_counter(run, step))
+        state = results[:first]
+        for kept, x in zip(slices, results[first:], strict=True):
+            kept[step] = x
+    stacks = [
+        _stacked(kept, max(trips, 0), v)
+        for kept, v in zip(slices, body.outputs[first:], strict=True)
+    ]
+    return (*state, *stacks)
+
+
+def _stacked(slices: Mapping[int, np.ndarray], trips: int, value: Value) -> np.ndarray:
+    """The slices along a new axis; steps that did not run have zeros."""
+    shape = (
+        next(iter(slices.values())).shape
+        if slices
+        else tuple(d if isinstance(d, int) else 0 for d in value.type.shape or ())
+    )
+    result = np.zeros((trips, *shape), value.dtype.numpy)
+    for step, x in slices.items():
+        result[step] = x
+    return result
+
+
+def _evaluate_branch(node: Node, inputs: list[np.ndarray], run: int) -> tuple[np.ndarray, ...]:
+    body = node.attrs["then" if inputs[0] else "otherwise"]
+    return tuple(evaluate(body.outputs, dict(zip(body.inputs, inputs[1:], strict=True)), run))
 
 
 def _evaluate_decomposed(node: Node, arrays: Arrays, run: int) -> list[np.ndarray]:
@@ -131,6 +180,10 @@ class _KernelRun:
                     self.store(access, value)
                 case loop.Call():
                     self.call(stmt)
+                case loop.Repeat():
+                    self.repeat(stmt)
+                case loop.Branch():
+                    self.branch(stmt)
 
     def full(self, array: np.ndarray) -> np.ndarray:
         """Broadcast along the reduce axes; the others stay as they are."""
@@ -234,6 +287,51 @@ class _KernelRun:
         results = result if isinstance(result, (tuple, list)) else (result,)
         for name, array in zip(stmt.outputs, results, strict=True):
             self.buffers[name][...] = np.asarray(array).ravel()
+
+    def repeat(self, stmt: loop.Repeat) -> None:
+        buffers, body = self.buffers, stmt.body
+        state = [buffers[c.initial].copy() for c in stmt.carried]
+        for name in stmt.stacked:
+            buffers[name][...] = 0
+        steps: Iterable[int] = itertools.count() if stmt.trips < 0 else range(stmt.trips)
+        for step in reversed(range(stmt.trips)) if stmt.reverse else steps:
+            if stmt.conditional and not state[0][0]:
+                break
+            slices = [_part(buffers[n], step, stmt.trips) for n in stmt.scanned]
+            taken = [buffers[n] for n in stmt.captured]
+            given = [np.array([step], np.int64), *state, *slices, *taken]
+            results = self.inner(body, given, step)
+            state = results[: len(state)]
+            for name, x in zip(stmt.stacked, results[len(state) :], strict=True):
+                _part(buffers[name], step, stmt.trips)[...] = x
+        for c, x in zip(stmt.carried, state, strict=True):
+            buffers[c.result][...] = x
+
+    def branch(self, stmt: loop.Branch) -> None:
+        program = stmt.programs[0 if self.buffers[stmt.predicate][0] else 1]
+        results = self.inner(program, [self.buffers[n] for n in stmt.captured], None)
+        for name, x in zip(stmt.results, results, strict=True):
+            self.buffers[name][...] = x
+
+    def inner(
+        self, program: loop.Program, given: Sequence[np.ndarray], step: int | None
+    ) -> list[np.ndarray]:
+        """The outputs of a program inside, on flat arrays for its inputs."""
+        own = {n: x.copy() for n, x in zip(program.inputs, given, strict=True)}
+        (stmt,) = self.kernel.body
+        assert isinstance(stmt, (loop.Repeat, loop.Branch))
+        for b in program.buffers.values():
+            if b.role == loop.COUNTER:
+                run = int(self.buffers[stmt.counter][0])
+                count = run if step is None else loop.step_counter(run, step)
+                own[b.name] = np.array([count], np.int64)
+        run_program(program, own)
+        return [own[n].copy() for n in program.outputs]
+
+
+def _part(flat: np.ndarray, step: int, trips: int) -> np.ndarray:
+    size = flat.size // trips
+    return flat[step * size : (step + 1) * size]
 
 
 __all__ = ["MissingValue", "evaluate", "float32", "run_kernel", "run_program"]

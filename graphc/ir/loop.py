@@ -8,6 +8,8 @@
             | Dot name = sum over the reduce axes of Expr * Expr
             | Store Access = Expr
             | Call routine(buffers)       a library routine on whole arrays; alone in its kernel
+            | Repeat Program              a loop over steps; alone in its kernel
+            | Branch Program, Program     one of two, by a condition; alone in its kernel
     Expr    = Load(pieces, fill) | Gather(access, index) | Const | Index | Ref | Apply(op, Exprs)
     Access  = buffer, one stride per axis, offset, guards
 
@@ -28,7 +30,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from graphc.ir.dtypes import DType, bool_, int64
 from graphc.ir.location import Location
@@ -192,7 +194,90 @@ class Call:
     attrs: tuple[tuple[str, Any], ...] = ()
 
 
-Stmt: TypeAlias = Let | Reduce | Dot | Store | Call
+class Carried(NamedTuple):
+    """Buffers of a carried value: before the first step, after the last, and a spare.
+
+    Steps write `result` and `spare` in turn, so that none overwrites what it reads.
+    """
+
+    initial: str
+    result: str
+    spare: str
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    """The body, `trips` times (UNBOUNDED: as long as it says), for step = 0, 1, ...
+
+    The body's inputs are the step, then its parameters for what is carried, scanned (slices
+    along the first axis) and captured; its outputs the next carried values, and the slices of
+    what is stacked. With `conditional`, the first carried value says before each step whether it
+    runs; slices of steps that do not are 0. `reverse` goes from the last step to the first. The
+    body's temporaries lie in `arena`; its counter is that of the run, made different by step.
+    """
+
+    body: Program
+    trips: int
+    carried: tuple[Carried, ...]
+    scanned: tuple[str, ...]
+    captured: tuple[str, ...]
+    stacked: tuple[str, ...]
+    conditional: bool
+    reverse: bool
+    arena: str
+    counter: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Buffers read."""
+        names = (*(c.initial for c in self.carried), *self.scanned, *self.captured)
+        return tuple(dict.fromkeys((*names, self.counter) if self.counter else names))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Buffers written."""
+        pairs = [n for c in self.carried for n in (c.result, c.spare)]
+        return tuple(n for n in (*pairs, *self.stacked, self.arena) if n)
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs inside."""
+        return (self.body,)
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """The first program where the predicate holds, else the second; both take and give the same."""
+
+    predicate: str
+    programs: tuple[Program, Program]
+    captured: tuple[str, ...]
+    results: tuple[str, ...]
+    arena: str
+    counter: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Buffers read."""
+        names = (self.predicate, *self.captured)
+        return tuple(dict.fromkeys((*names, self.counter) if self.counter else names))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Buffers written."""
+        return (*self.results, self.arena) if self.arena else self.results
+
+
+Whole: TypeAlias = Call | Repeat | Branch
+WHOLE: Final = (Call, Repeat, Branch)
+Stmt: TypeAlias = Let | Reduce | Dot | Store | Call | Repeat | Branch
+
+UNBOUNDED: Final = -1  # trips of a conditional loop
+
+
+def step_counter(run: int, step: int) -> int:
+    """The counter of random numbers in a step of a loop: no two steps of two runs share one."""
+    return run + ((step + 1) << 40)
 
 
 @dataclass(frozen=True)
@@ -244,7 +329,7 @@ class Kernel:
         """Buffers read from outside the kernel, in order of first use."""
         names: dict[str, None] = dict.fromkeys([n for p in self.parts for n in p.inputs])
         for stmt in self.body:
-            if isinstance(stmt, Call):
+            if isinstance(stmt, WHOLE):
                 names.update(dict.fromkeys(stmt.inputs))
         names.update(dict.fromkeys([a.buffer for a in self.loads]))
         return tuple(names)
@@ -256,18 +341,30 @@ class Kernel:
         for stmt in self.body:
             if isinstance(stmt, Store):
                 names[stmt.access.buffer] = None
-            elif isinstance(stmt, Call):
+            elif isinstance(stmt, WHOLE):
                 names.update(dict.fromkeys(stmt.outputs))
         return tuple(names)
 
+    @property
+    def is_whole(self) -> bool:
+        """True for a kernel that is no loop nest: it works on whole arrays, and fuses with none."""
+        return bool(self.body) and isinstance(self.body[0], WHOLE)
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs of a loop or branch."""
+        return tuple(p for s in self.body if isinstance(s, (Repeat, Branch)) for p in s.programs)
+
     @cached_property
     def form(self) -> str:
-        """What the kernel is: "call", "dot", "row" (has a Reduce), "flat" or "group"."""
+        """What the kernel is: "dot", "row" (has a Reduce), "flat", "group", or what works on whole
+        arrays: "call", "loop", "branch"."""
         if self.parts:
             return "group"
         kinds = {type(s) for s in self.body}
         return (
-            "call" if Call in kinds else "dot" if Dot in kinds else "row" if Reduce in kinds
+            "call" if Call in kinds else "loop" if Repeat in kinds else "branch" if Branch in kinds
+            else "dot" if Dot in kinds else "row" if Reduce in kinds
             else "flat"
         )  # fmt: skip
 
@@ -389,7 +486,7 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
     """The expressions directly in a statement."""
     if isinstance(stmt, Dot):
         return (stmt.a, stmt.b)
-    return () if isinstance(stmt, Call) else (stmt.value,)
+    return () if isinstance(stmt, WHOLE) else (stmt.value,)
 
 
 def refs(expr: Expr) -> set[str]:
@@ -558,12 +655,31 @@ def format_kernel(kernel: Kernel) -> str:
                 lines.append(f"  {name} = dot {format_expr(a, axes)}, {format_expr(b, axes)}")
             case Store(access, value):
                 lines.append(f"  {format_access(access, axes)} = {format_expr(value, axes)}")
+            case Repeat() | Branch():
+                lines += format_whole(stmt)
             case Call(op, inputs, outputs, attrs):
                 given = ", ".join([*inputs, *(f"{k}={v}" for k, v in attrs)])
                 lines.append(f"  {', '.join(outputs)} = call {op}({given})")
     for part in kernel.parts:
         lines.extend("  " + line for line in format_kernel(part).splitlines())
     return "\n".join(lines)
+
+
+def format_whole(stmt: Repeat | Branch) -> list[str]:
+    """A loop or branch, with its programs indented."""
+    if isinstance(stmt, Branch):
+        head = [
+            f"  {', '.join(stmt.results)} = branch {stmt.predicate}({', '.join(stmt.captured)})"
+        ]
+    else:
+        trips = "while " + stmt.carried[0].result if stmt.conditional else ""
+        count = "" if stmt.trips == UNBOUNDED else f"{stmt.trips} steps"
+        order = "backwards" if stmt.reverse else ""
+        head = [f"  repeat {' '.join(w for w in (trips, count, order) if w)}"]
+        head += [f"    carry {c.initial} -> {c.result}" for c in stmt.carried]
+        head += [f"    scan {n}" for n in stmt.scanned] + [f"    stack {n}" for n in stmt.stacked]
+        head += [f"    take {n}" for n in stmt.captured]
+    return head + ["    " + line for p in stmt.programs for line in format_program(p).splitlines()]
 
 
 def format_program(program: Program) -> str:

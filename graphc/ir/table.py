@@ -36,6 +36,7 @@ class Kind(enum.Enum):
     STATE = "state"  # changes a variable when the run ends
     COMPOSITE = "composite"  # means its decomposition
     OPAQUE = "opaque"  # a library routine on whole arrays
+    CONTROL = "control"  # runs computations that are its attributes: loops, branches
 
 
 @dataclass(frozen=True, slots=True)

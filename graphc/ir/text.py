@@ -11,8 +11,9 @@
 Nodes are numbered in their deterministic topological order; `%4.1` is the second output of %4.
 Attributes that have their default value are left out. A constant stands as its values, as
 `all 2.0` where it is uniform, or, where it is large or holds NaN bits that numbers cannot
-spell, as a hash whose bytes stand in base64 after the graph. So every text parses back to the
-same computation, bit for bit; that of a dump is a test case.
+spell, as a hash whose bytes stand in base64 after the graph. The bodies of loops and branches
+are called `region.0`, `region.1`, ... and follow as sections of their own. So every text parses
+back to the same computation, bit for bit; that of a dump is a test case.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -49,14 +50,28 @@ def print_computation(
     name rather than by number: such a text differs little from that of the pass before, but
     does not parse.
     """
-    return _Printer(computation, locations, labels).text()
+    payloads: dict[str, str] = {}
+    regions: list[Computation] = []
+    text = _Printer(computation, locations, labels, payloads, regions).text()
+    for number, body in enumerate(regions):  # which grows where bodies have bodies
+        text += f"region region.{number}\n"
+        text += _Printer(body, locations, labels, payloads, regions).text()
+    return text + "".join(f"data {digest} {payload}\n" for digest, payload in payloads.items())
 
 
 class _Printer:
-    def __init__(self, computation: Computation, locations: bool, labels: str) -> None:
+    def __init__(
+        self,
+        computation: Computation,
+        locations: bool,
+        labels: str,
+        payloads: dict[str, str],
+        regions: list[Computation],
+    ) -> None:
         self.computation = computation
         self.locations = locations
-        self.payloads: dict[str, str] = {}
+        self.payloads = payloads
+        self.regions = regions
         self.labels: dict[Node, str] = {}
         self.taken: set[str] = set()
         nodes = dict.fromkeys((*computation.nodes, *computation.inputs, *computation.variables))
@@ -77,7 +92,6 @@ class _Printer:
         lines += [f"  {self.node(node)}" for node in self.labels]
         lines.append("  outputs " + ", ".join(map(self.value, c.outputs)))
         lines += [f"  update {self.labels[n]} <- {self.value(v)}" for n, v in c.updates]
-        lines += [f"data {digest} {payload}" for digest, payload in self.payloads.items()]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def value(self, value: Value) -> str:
@@ -112,6 +126,9 @@ class _Printer:
             return f"({inner},)" if len(value) == 1 else f"({inner})"
         if isinstance(value, DType):
             return value.name
+        if isinstance(value, Computation):
+            self.regions.append(value)
+            return f"region.{len(self.regions) - 1}"
         known = value is None or isinstance(value, (bool, int, float, str))
         assert known, f"an attribute of type {type(value).__name__} has no text form"
         return repr(value)
@@ -174,7 +191,19 @@ def parse(text: str) -> Computation:
     Types are taken as they stand: whether they follow from the type rules, and whether the
     computation is well formed, is for `graphc.ir.verify` to say.
     """
-    return _Parser(text).parse()
+    lines = text.splitlines()
+    sections = _sections(lines)
+    return _Parser(lines, sections, {}, next(iter(sections.values()))).parse()
+
+
+def _sections(lines: Sequence[str]) -> dict[str, range]:
+    """The rows of the computation itself (under ""), and of each region, by its name."""
+    starts = [("", 0)]
+    starts += [(x.split()[-1], i + 1) for i, x in enumerate(lines) if x.startswith("region ")]
+    ends = [start - 1 for _, start in starts[1:]] + [len(lines)]
+    return {
+        name: range(start, end) for (name, start), end in zip(starts, ends, strict=True)
+    }
 
 
 _TOKEN: Final = re.compile(
@@ -194,8 +223,17 @@ _WORDS: Final = {"True": True, "False": False, "None": None}
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self.lines = text.splitlines()
+    def __init__(
+        self,
+        lines: Sequence[str],
+        sections: Mapping[str, range],
+        regions: dict[str, Computation],
+        rows: range,
+    ) -> None:
+        self.lines = lines
+        self.sections = sections
+        self.regions = regions  # those that have been read
+        self.rows = rows
         self.row = 0
         self.position = 0
         self.values: dict[str, Value] = {}
@@ -224,8 +262,9 @@ class _Parser:
         return found
 
     def parse(self) -> Computation:
-        for row, line in enumerate(self.lines):
+        for row in self.rows:
             self.row, self.position = row, 0
+            line = self.lines[row]
             if line.strip() and not line.startswith(("data ", "#")):
                 self.line()
         self.position = 0
@@ -378,8 +417,18 @@ class _Parser:
             return _unquote(text)
         if text in _WORDS:
             return _WORDS[text]
+        if text.startswith("region."):
+            return self.region(text)
         dtype = self.dtype(text)
         return self.literal(dtype) if self.peek()[1] == "[" else dtype
+
+    def region(self, name: str) -> Computation:
+        if name not in self.regions:
+            if name not in self.sections:
+                self.fail(f"the text has no section 'region {name}'")
+            inner = _Parser(self.lines, self.sections, self.regions, self.sections[name])
+            self.regions[name] = inner.parse()
+        return self.regions[name]
 
     def dtype(self, name: str) -> DType:
         try:

@@ -175,6 +175,8 @@ class _ProgramCheck:
         self.check_buffers(kernel, committing)
         if kernel.parts:
             return
+        for program in kernel.programs:
+            verify_program(program, f"{self.after}, inside {kernel.name}")
         self.check_reads(kernel)
         if id(kernel) not in self.seen:
             self.check_body(kernel)
@@ -296,7 +298,7 @@ class _ProgramCheck:
 
     def count_stores(self, kernel: Kernel) -> None:
         for stmt in kernel.body:
-            if isinstance(stmt, loop.Call):
+            if isinstance(stmt, loop.WHOLE):
                 for name in stmt.outputs:
                     self.add(kernel, name, self.program.buffers[name].size)
             elif isinstance(stmt, loop.Store):
@@ -494,7 +496,7 @@ def _in_place(program: Program, lives: dict[str, tuple[int, int]], old: str, new
 
 
 def _same_places(kernel: Kernel, old: str, new: str) -> bool:
-    if kernel.form == "call":
+    if kernel.is_whole:
         return old not in kernel.inputs or new not in kernel.outputs
     reads = {a for s in kernel.body for a in _accesses(s) if a.buffer == old}
     stores = {s.access for s in kernel.body if isinstance(s, loop.Store) and s.access.buffer == new}

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.module import Module
+from graphc.codegen.numpy.control import inner_dynamic
 from graphc.codegen.numpy.emit import dynamic_buffers, emit
-from graphc.codegen.numpy.support import Memory
+from graphc.codegen.numpy.support import COUNTER, Memory
 from graphc.ir import loop
 from graphc.ir.dtypes import DType
-from graphc.ir.loop import Program
+from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Target
 from graphc.runtime.interrupts import uninterrupted
@@ -73,24 +74,67 @@ class OutputPool:
         return blocks[-1].view(dtype).reshape(shape)
 
 
+class Shared:
+    """What the memories of a program, and of those inside its loops, have in common."""
+
+    def __init__(self, scratches: Sequence[np.ndarray], pool: ThreadPoolExecutor | None) -> None:
+        self.scratches = scratches
+        self.pool = pool
+
+    def memory(
+        self,
+        program: Program,
+        buffers: dict[str, np.ndarray],
+        dynamic: Sequence[str],
+        arena: np.ndarray | None = None,
+        prefix: str = "",
+    ) -> Memory:
+        """The arrays of a program's fixed buffers; `buffers` has those that exist already."""
+        assert program.plan is not None, "a program is planned before it is loaded"
+        arena = aligned_bytes(program.plan.arena_bytes) if arena is None else arena
+        for b in program.buffers.values():
+            if b.role == loop.CONSTANT:
+                buffers[b.name] = b.value.array.reshape(-1)
+            elif b.role == loop.TEMPORARY:
+                start = program.plan.offsets[b.name]
+                buffers[b.name] = arena[start : start + b.nbytes].view(b.dtype.numpy)
+            elif b.role == loop.COUNTER:
+                buffers[b.name] = buffers[COUNTER] = np.zeros(1, np.int64)
+        programs = {
+            prefix + k.name: self.inside(k, buffers, dynamic, prefix)
+            for k in program.kernels if k.programs
+        }  # fmt: skip
+        return Memory(buffers, self.scratches, self.pool, programs)
+
+    def inside(
+        self, kernel: Kernel, outer: Mapping[str, np.ndarray], dynamic: Sequence[str], prefix: str
+    ) -> list[Memory]:
+        """The memories of the programs of a loop or branch."""
+        (stmt,) = kernel.body
+        assert isinstance(stmt, (loop.Repeat, loop.Branch))
+        arena = outer[stmt.arena].view(np.uint8) if stmt.arena else aligned_bytes(0)
+        result = []
+        for number, program in enumerate(stmt.programs):
+            names = list(inner_dynamic(stmt, program, dynamic))
+            given = program.inputs[len(program.inputs) - len(stmt.captured) :]
+            pairs = zip(given, stmt.captured, strict=True)
+            fixed = {n: outer[x] for n, x in pairs if n not in names}
+            own = f"{prefix}{kernel.name}_{number}_"
+            result.append(self.memory(program, fixed, names, arena, own))
+        return result
+
+
 class NumPyExecutable:
     """A bound program: feeds in, outputs out."""
 
-    def __init__(
-        self, program: Program, module: Module, buffers: dict[str, np.ndarray], threads: int
-    ) -> None:
+    def __init__(self, program: Program, module: Module, memory: Memory) -> None:
         self._outputs = tuple(program.buffers[n] for n in program.outputs)
         self._inputs = tuple(program.buffers[n] for n in program.inputs)
         fresh = [b for b in program.buffers.values() if b.role == loop.OUTPUT]
         self._fresh = tuple((b.name, b.shape, b.dtype.numpy) for b in fresh)
-        self._buffers = buffers
+        self._buffers = memory.buffers
         self._pool = OutputPool()
-        counters = [b.name for b in program.buffers.values() if b.role == loop.COUNTER]
-        self._counter = buffers[counters[0]] if counters else None
-        names = dynamic_buffers(program)
-        self._order = tuple(names)
-        scratches = [aligned_bytes(module.scratch_bytes) for _ in range(threads)]
-        memory = Memory(buffers, scratches, thread_pool(threads))
+        self._counter = memory.buffers.get(COUNTER)
         bind: Callable[[Memory], tuple[Callable[..., None], Callable[..., None]]]
         bind = build(module.text, "program")["bind"]
         self._compute, self._commit = bind(memory)
@@ -153,19 +197,12 @@ class NumPyDevice:
         self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings
     ) -> NumPyExecutable:
         """Emit and bind; one arena for the temporaries, one scratch for all kernels."""
+        module = emit(program)
+        scratches = [aligned_bytes(module.scratch_bytes) for _ in range(settings.threads)]
+        shared = Shared(scratches, thread_pool(settings.threads))
         buffers = {name: storage.reshape(-1) for name, storage in variables.items()}
-        plan = program.plan
-        assert plan is not None, "a program is planned before it is loaded"
-        arena = aligned_bytes(plan.arena_bytes)
-        for b in program.buffers.values():
-            if b.role == loop.CONSTANT:
-                buffers[b.name] = b.value.array.reshape(-1)
-            elif b.role == loop.TEMPORARY:
-                start = plan.offsets[b.name]
-                buffers[b.name] = arena[start : start + b.nbytes].view(b.dtype.numpy)
-            elif b.role == loop.COUNTER:
-                buffers[b.name] = np.zeros(1, np.int64)
-        return NumPyExecutable(program, emit(program), buffers, settings.threads)
+        memory = shared.memory(program, buffers, dynamic_buffers(program))
+        return NumPyExecutable(program, module, memory)
 
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its Python source."""

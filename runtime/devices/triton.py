@@ -16,26 +16,24 @@ import linecache
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from graphc.codegen.module import Module
-from graphc.codegen.triton import Launch, Options, Stage, emit
+from graphc.codegen.triton import Launch, Options, emit
 from graphc.ir import loop
 from graphc.ir.dtypes import DType, uint8
 from graphc.ir.errors import DeviceError
-from graphc.ir.loop import Buffer, Kernel, Program
+from graphc.ir.loop import Buffer, Program
 from graphc.ir.settings import Settings
-from graphc.ir.table import OPS
 from graphc.passes.context import Target
-from graphc.runtime.devices.triton_library import matmul_of
+from graphc.runtime.devices.triton_steps import Binder, Place, Step, launch_all
 from graphc.runtime.interrupts import uninterrupted
 
 _log = logging.getLogger("graphc")
@@ -44,21 +42,7 @@ _MOST_COMPILERS = 16  # threads
 _module_numbers = itertools.count()
 # While a stream is captured, nobody may wait for the whole GPU, as every capture does first.
 _one_capture: Final = threading.Lock()
-_one_interpreter: Final = threading.Lock()  # it changes Triton's language while it runs
 Tensor = Any  # torch is imported late
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One launch of a run. `on_host`: it waits for the GPU, so no CUDA graph can hold it.
-
-    `warm_up` is what runs before the capture; it may not change a variable.
-    """
-
-    name: str
-    launch: Callable[[], None]
-    warm_up: Callable[[], object] | None = None
-    on_host: bool = False
 
 
 class TritonDevice:
@@ -108,7 +92,7 @@ class TritonDevice:
     def read(self, storage: Variable) -> np.ndarray:
         """A copy of a variable's value."""
         with self.queue():
-            return to_numpy(storage.tensor, storage.dtype).reshape(storage.shape)
+            return self.to_numpy(storage.tensor, storage.dtype).reshape(storage.shape)
 
     def write(self, storage: Variable, array: np.ndarray) -> None:
         """Set a variable's value."""
@@ -121,6 +105,14 @@ class TritonDevice:
 
         raw = np.array(array, dtype.numpy, order="C").reshape(-1).view(np.uint8)
         return torch.from_numpy(raw).to(self.place).view(_torch_type(dtype))
+
+    def to_numpy(self, tensor: Tensor, dtype: DType) -> np.ndarray:
+        """A copy of a flat tensor as a flat array."""
+        import torch
+
+        raw = tensor.view(torch.uint8).to("cpu", copy=True).numpy()
+        array: np.ndarray = raw.view(dtype.numpy)
+        return array
 
     def load(
         self, program: Program, variables: Mapping[str, Variable], settings: Settings
@@ -178,15 +170,6 @@ def _torch_type(dtype: DType) -> Any:
     return torch.int8 if dtype.is_bool else getattr(torch, dtype.name)
 
 
-def to_numpy(tensor: Tensor, dtype: DType) -> np.ndarray:
-    """A copy of a flat tensor as a flat array."""
-    import torch
-
-    raw = tensor.view(torch.uint8).to("cpu", copy=True).numpy()
-    array: np.ndarray = raw.view(dtype.numpy)
-    return array
-
-
 def build(text: str) -> dict[str, Any]:
     """Execute generated source; Triton and tracebacks find its lines."""
     file = f"<graphc triton {next(_module_numbers)}>"
@@ -207,17 +190,24 @@ class Memory:
         variables: Mapping[str, Variable],
     ) -> None:
         assert program.plan is not None, "a program is planned before it is loaded"
-        arena = device.empty(uint8, program.plan.arena_bytes)
+        self.device = device
         self.scratch = device.empty(uint8, _scratch_bytes(module))
         self.tensors: dict[str, Tensor] = {n: v.tensor for n, v in variables.items()}
+        self.lay_out(program, self.tensors, device.empty(uint8, program.plan.arena_bytes))
+
+    def lay_out(
+        self, program: Program, tensors: dict[str, Tensor], arena: Tensor, fed: bool = True
+    ) -> None:
+        """Tensors for a program's buffers; with `fed`, for those that come and go, too."""
+        assert program.plan is not None, "a program is planned before it is loaded"
         for b in program.buffers.values():
             if b.role == loop.CONSTANT:
-                self.tensors[b.name] = device.to_tensor(b.value.array, b.dtype)
+                tensors[b.name] = self.device.to_tensor(b.value.array, b.dtype)
             elif b.role == loop.TEMPORARY:
                 start = program.plan.offsets[b.name]
-                self.tensors[b.name] = arena[start : start + b.nbytes].view(_torch_type(b.dtype))
-            elif b.role != loop.VARIABLE:
-                self.tensors[b.name] = device.empty(b.dtype, b.size)
+                tensors[b.name] = arena[start : start + b.nbytes].view(_torch_type(b.dtype))
+            elif b.role == loop.COUNTER or (fed and b.role != loop.VARIABLE):
+                tensors[b.name] = self.device.empty(b.dtype, b.size)
 
     def workspaces(self, launch: Launch) -> dict[str, Tensor]:
         """The kernel's workspaces, one after the other in the common scratch."""
@@ -234,8 +224,12 @@ def _aligned(nbytes: int) -> int:
 
 
 def _scratch_bytes(module: Module) -> int:
-    sizes = [sum(_aligned(w.nbytes) for w in x.workspaces) for x in module.launches.values()]
-    return max(sizes, default=0)
+    return max((_workspace_bytes(x) for x in module.launches.values()), default=0)
+
+
+def _workspace_bytes(launch: Launch) -> int:
+    own = sum(_aligned(w.nbytes) for w in launch.workspaces)
+    return max([own, *(_workspace_bytes(x) for p in launch.programs for x in p.values())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,33 +242,6 @@ class Port:
     array: np.ndarray
 
 
-def _interpret(function: Any, grid: int, arguments: Sequence[Tensor]) -> None:
-    with _one_interpreter:
-        function[(grid,)](*arguments)
-
-
-class KernelLaunch:
-    """The launch of a kernel with its arguments bound, once it is compiled and loaded."""
-
-    def __init__(self, kernel: Any, grid: tuple[int, int, int], arguments: list[Tensor]) -> None:
-        self._kernel = kernel
-        self._grid = grid
-        self._arguments = arguments
-        self._run: Callable[..., None] = self._not_loaded
-
-    def _not_loaded(self, *_: Tensor) -> None:
-        raise AssertionError("a kernel is loaded before it is launched")
-
-    def load(self) -> None:
-        """Bring the kernel to the GPU. It may have been compiled in another thread."""
-        kernel = self._kernel.result() if hasattr(self._kernel, "result") else self._kernel
-        self._run = kernel[self._grid]
-
-    def __call__(self) -> None:
-        """Launch it on the current stream."""
-        self._run(*self._arguments)
-
-
 @contextmanager
 def _compiling_at_once() -> Iterator[None]:
     """Inside, Triton compiles on several threads; at the end all is compiled."""
@@ -283,11 +250,6 @@ def _compiling_at_once() -> Iterator[None]:
     threads = min(_MOST_COMPILERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool, triton.AsyncCompileMode(pool):
         yield
-
-
-def _launch(steps: Sequence[Step]) -> None:
-    for step in steps:
-        step.launch()
 
 
 class TritonExecutable:
@@ -315,10 +277,10 @@ class TritonExecutable:
         self.feeds = [self._port(program.buffers[n], self.tensor(n)) for n in program.inputs]
         self.outputs = [self._port(program.buffers[n], self.tensor(n)) for n in program.outputs]
         self.fed = self._event()
-        self.launches: list[KernelLaunch] = []
+        self.binder = Binder(device, self.memory, self.functions, settings.libraries, settings.tf32)
         # in a context of its own: after an error Triton 3.6 leaves its mode of compiling in it
         self.compute, self.commit = copy_context().run(self._steps, module)
-        for launch in self.launches:
+        for launch in self.binder.launches:
             launch.load()
         self.graph = self._capture() if self._may_capture() else None
 
@@ -352,54 +314,10 @@ class TritonExecutable:
     def _steps(self, module: Module) -> tuple[list[Step], list[Step]]:
         """The launches before variables change, and those that change them."""
         with nullcontext() if self.device.interpret else _compiling_at_once():
-            steps = [self._kernel_steps(k, module.launches[k.name]) for k in self.program.kernels]
+            place = Place(self.program, self.memory.tensors, module.launches)
+            steps = [self.binder.kernel_steps(k, place) for k in self.program.kernels]
         commit = self.program.commit
         return list(itertools.chain(*steps[:commit])), list(itertools.chain(*steps[commit:]))
-
-    def _kernel_steps(self, kernel: Kernel, launch: Launch) -> list[Step]:
-        if launch.recipe == "call":
-            _log.info("kernel %s runs on the host; no CUDA graph", kernel.name)
-            return [Step(kernel.name, lambda: self._call_on_host(kernel), on_host=True)]
-        writes = any(self.program.buffers[n].role == loop.VARIABLE for n in kernel.outputs)
-        if self.settings.libraries:
-            tensors, tf32 = self.memory.tensors, self.settings.tf32
-            matmul = matmul_of(kernel, self.program.buffers, tensors, tf32)
-            if matmul is not None:
-                return [Step(kernel.name, matmul, matmul.warm_up if writes else matmul)]
-        arguments = {**self.memory.tensors, **self.memory.workspaces(launch)}
-        launches = [(s.function, self._prepared(s, arguments)) for s in launch.stages]
-        return [Step(name, run, None if writes else run) for name, run in launches]
-
-    def _prepared(self, stage: Stage, tensors: Mapping[str, Tensor]) -> Callable[[], None]:
-        """The launch of one function with its arguments bound; on a GPU its compilation begins."""
-        function = self.functions[stage.function]
-        arguments = [tensors[a] for a in stage.arguments]
-        if self.device.interpret:
-            return partial(_interpret, function, stage.grid, arguments)
-        grid = (stage.grid, 1, 1)
-        kernel = function.warmup(
-            *arguments, grid=grid, num_warps=stage.num_warps, num_stages=stage.num_stages
-        )
-        launch = KernelLaunch(kernel, grid, arguments)
-        self.launches.append(launch)
-        return launch
-
-    def _call_on_host(self, kernel: Kernel) -> None:
-        """An op without a GPU routine: its inputs to the host, its meaning in NumPy, and back."""
-        (stmt,) = kernel.body
-        assert isinstance(stmt, loop.Call), stmt
-        op, attrs = OPS[stmt.op], dict(stmt.attrs)
-        shapes = attrs.pop("shapes")
-        assert op.numpy is not None, f"{stmt.op} has no meaning in NumPy"
-        inputs = [
-            to_numpy(self.tensor(n), self.program.buffers[n].dtype).reshape(s)
-            for n, s in zip(stmt.inputs, shapes, strict=True)
-        ]
-        result = op.numpy(attrs, *inputs)
-        results = result if isinstance(result, (tuple, list)) else (result,)
-        for name, array in zip(stmt.outputs, results, strict=True):
-            dtype = self.program.buffers[name].dtype
-            self.tensor(name).copy_(self.device.to_tensor(np.asarray(array), dtype))
 
     # -- the CUDA graph
 
@@ -426,7 +344,7 @@ class TritonExecutable:
             graph = torch.cuda.CUDAGraph()
             # "thread_local": what other threads do meanwhile is no error
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                _launch(self.steps)
+                launch_all(self.steps)
         return graph
 
     # -- running
@@ -445,9 +363,9 @@ class TritonExecutable:
         if self.graph is not None:
             self.graph.replay()
             return
-        _launch(self.compute)
+        launch_all(self.compute)
         if self.commit:
-            uninterrupted(_launch, (self.commit,))
+            uninterrupted(launch_all, (self.commit,))
 
     def _feed(self, feeds: Sequence[np.ndarray]) -> None:
         if self.fed is not None:

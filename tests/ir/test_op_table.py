@@ -35,6 +35,8 @@ WITHOUT_SAMPLES = {
     "run_counter": "a source of the session's: tests/runtime",
     "assign": "tests/runtime/test_session.py", "assign_add": "tests/runtime/test_session.py",
     "assign_sub": "tests/runtime/test_session.py", "no_op": "it has no output",
+    "loop": "tests/control_programs.py", "branch": "tests/control_programs.py",
+    "trip_count": "tests/control_programs.py",
     "random_unit": "random: tests/runtime and tests/codegen",
     "random_gauss": "random: tests/runtime and tests/codegen",
     "mean_spread": "through the gradient of reduce_mean",

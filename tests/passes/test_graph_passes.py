@@ -237,13 +237,13 @@ def _images(data_format: str = "NCHW", residual: bool = False) -> tuple[Computat
         w = OPS["placeholder"](dtype=float32, shape=(3, 3, 3, 6), name="w")
         v = OPS["placeholder"](dtype=float32, shape=(3, 3, 6, 4), name="v")
         b = OPS["placeholder"](dtype=float32, shape=(6, 1, 1), name="b")
-        h = OPS["conv2d"](x, w, data_format=data_format, padding="SAME")
+        h = OPS["convolution"](x, w, data_format=data_format, padding="SAME")
         h = OPS["relu"](OPS["add"](h, b))
         if residual:
             other = OPS["placeholder"](dtype=float32, shape=(2, 6, 9, 9), name="other")
             h = OPS["add"](h, other)
         h = OPS["max_pool"](h, window=(2, 2), strides=(2, 2), data_format=data_format)
-        y = OPS["conv2d"](h, v, data_format=data_format)
+        y = OPS["convolution"](h, v, data_format=data_format)
         total = OPS["reduce_sum"](OPS["square"](y), axis=(2, 3))
         feeds = [x, w, v, b, *([other] if residual else [])]
         return cut([total, y], [], feeds), feeds
@@ -258,21 +258,21 @@ def test_layout_moves_transposes_to_the_ends() -> None:
     result = layout(computation.replace(stage="static"), Context())
     verify_computation(result)
     assert all(n.attrs.get("data_format") != "NCHW" for n in result.nodes)
-    assert sorted(_transposes(result)) == ["conv2d", "placeholder", "reshape"]  # y, x and b
+    assert sorted(_transposes(result)) == ["convolution", "placeholder", "reshape"]  # y, x and b
 
 
 def test_layout_leaves_a_large_operand_in_its_order() -> None:
     computation, _ = _images(residual=True)
     result = layout(computation.replace(stage="static"), Context())
     verify_computation(result)
-    assert sorted(_transposes(result)) == ["add", "conv2d", "placeholder", "relu", "reshape"]
+    assert sorted(_transposes(result)) == ["add", "convolution", "placeholder", "relu", "reshape"]
 
 
 def test_layout_skips_graphs_that_have_channels_last() -> None:
     with Graph().as_default():
         x = OPS["placeholder"](dtype=float32, shape=(1, 5, 5, 2), name="x")
         w = OPS["placeholder"](dtype=float32, shape=(3, 3, 2, 2), name="w")
-        computation = cut([OPS["conv2d"](x, w)], [], [x, w])
+        computation = cut([OPS["convolution"](x, w)], [], [x, w])
     assert layout(computation, Context()) is computation
 
 
@@ -283,7 +283,7 @@ def test_layout_keeps_the_values(residual: bool) -> None:
     _assert_same_results(computation, result)
 
 
-@pytest.mark.parametrize("name", ["conv2d_input_grad", "conv2d_filter_grad"])
+@pytest.mark.parametrize("name", ["convolution_input_grad", "convolution_filter_grad"])
 def test_layout_of_gradients(name: str) -> None:
     for sample in OPS[name].samples():
         if sample.attrs.get("data_format") != "NCHW":
@@ -316,7 +316,7 @@ def test_reductions_between_images_keep_their_axes() -> None:
         with Graph().as_default():
             x = OPS["placeholder"](dtype=float32, shape=(2, 3, 5, 7), name="x")
             w = OPS["placeholder"](dtype=float32, shape=(1, 1, 3, 4), name="w")
-            y = OPS["conv2d"](x, w, data_format="NCHW")
+            y = OPS["convolution"](x, w, data_format="NCHW")
             total = OPS["reduce_max"](y, axis=axis, keepdims=keepdims)
             computation = cut([total], [], [x, w])
         _assert_same_results(computation, layout(computation.replace(stage="static"), Context()))
@@ -454,7 +454,7 @@ def _network() -> tuple[Computation, dict[Node, tuple[int, ...]]]:
         x = OPS["placeholder"](dtype=float32, shape=("n", 2, 6, 6), name="x")
         w = OPS["variable"](dtype=float32, shape=(3, 3, 2, 4), name="w")
         v = OPS["variable"](dtype=float32, shape=(36, 3), name="v")
-        h = OPS["conv2d"](x, w, data_format="NCHW", padding="SAME", name="conv")
+        h = OPS["convolution"](x, w, data_format="NCHW", padding="SAME", name="conv")
         h = OPS["max_pool"](
             OPS["relu"](h), window=(2, 2), strides=(2, 2), data_format="NCHW", name="pool"
         )

@@ -89,7 +89,7 @@ def test_dump(tmp_path: Path) -> None:
         if text.startswith("computation"):
             again = parse(text)
             assert [v.node.name for v in again.outputs] == ["net/y"]
-    change = (folder / "02_canonicalize.diff").read_text(encoding="utf-8")
+    change = (folder / "03_canonicalize.diff").read_text(encoding="utf-8")
     assert "-  %add = add(%multiply, %constant)" in change
     assert "+  %net/y = softmax(%multiply)" in change
     lower_at = names.index("lower")

@@ -117,7 +117,7 @@ def test_a_kernel_that_fails_to_compile_leaves_the_device_usable(
 ) -> None:
     import triton
 
-    from graphc.runtime.devices.triton import KernelLaunch
+    from graphc.runtime.devices.triton_steps import KernelLaunch
 
     device, _ = made
     x = placeholder(4)

@@ -134,10 +134,10 @@ def walk(device: TritonDevice, samples: Sequence[tuple[str, int, Sample]]) -> No
 def enter_walks() -> None:
     """One check per kind of op, several where there are many samples.
 
-    Pointwise ops have cases of their own, in tests/codegen; of sources, states and random numbers
-    there are no samples.
+    Pointwise ops have cases of their own, in tests/codegen; loops and branches in
+    tests/control_programs.py; of sources, states and random numbers there are no samples.
     """
-    unwalked = {Kind.SOURCE, Kind.STATE, Kind.RANDOM, Kind.POINTWISE}
+    unwalked = {Kind.SOURCE, Kind.STATE, Kind.RANDOM, Kind.POINTWISE, Kind.CONTROL}
     for kind in (k for k in Kind if k not in unwalked):
         names = sorted(n for n, o in OPS.items() if o.kind is kind)
         samples = [(n, i, s) for n in names for i, s in enumerate(OPS[n].samples())]

@@ -17,6 +17,8 @@ from graphc.demo import NETWORKS, Network, build
 from graphc.runtime.devices.base import Device
 from graphc.runtime.devices.numpy import NumPyDevice
 from graphc.runtime.devices.triton import TritonDevice, TritonExecutable
+from tests.control_programs import PROGRAMS, fetches_and_feeds
+from tests.control_programs import check as check_control
 from tests.runtime.triton_device_checks import Check
 
 CHECKS: dict[str, Check] = {}
@@ -185,3 +187,25 @@ def benchmarked_workloads_are_right(device: TritonDevice) -> None:
         for executable in loaded(device, workload, arrays, 2):
             error = difference(results(executable), want)
             assert error <= workload.tolerance, (name, error)
+
+
+@check
+def loops_and_branches(device: Device) -> None:
+    """Programs with control flow give on the device what they mean."""
+    for program in PROGRAMS.values():
+        with session_on(device) as session:
+            fetches, feeds = fetches_and_feeds(program)
+            check_control(program, session.run(fetches, feeds))
+
+
+@check
+def random_numbers_in_loops(device: Device) -> None:
+    """Each step draws its own, the same as on NumPy."""
+    drawn = []
+    for place in (device, NumPyDevice()):
+        with session_on(place) as session:
+            x = gc.map_fn(lambda r: r + gc.random_uniform([5], seed=3), gc.zeros([3, 5]))
+            session.run(x)
+            drawn.append(session.run(x))
+    np.testing.assert_array_equal(*drawn)
+    assert len(np.unique(drawn[0])) == 15

@@ -167,7 +167,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> tuple[TritonDevice, Gpu]:
     monkeypatch.setattr(torch, "empty", lambda *a, pin_memory=False, **k: empty(*a, **k))
     monkeypatch.setattr(module, "build", lambda _: Functions(gpu))
     monkeypatch.setattr(module, "emit", emitted)
-    monkeypatch.setattr(module, "_launch", gpu.launch)
+    monkeypatch.setattr(module, "launch_all", gpu.launch)
     device = object.__new__(TritonDevice)
     device.interpret, device.place = False, torch.device("cpu")
     device.options, device.target = Options(), Target("triton", fast_bytes=64 << 10)

@@ -3,17 +3,22 @@
 from graphc.ir.ops import (
     bits,
     contract,
+    control,
     conv,
     index,
     losses,
     movement,
     nn,
     norm,
+    observe,
     passing,
+    patches,
     pointwise,
     pool,
     random,
     reduce,
+    resample,
+    sampling,
     segments,
     slicing,
     sorting,
@@ -24,7 +29,7 @@ from graphc.ir.ops import (
 )
 
 __all__ = [
-    "bits", "contract", "conv", "index", "losses", "movement", "nn", "norm", "passing",
-    "pointwise", "pool", "random", "reduce", "segments", "slicing", "sorting", "source", "state",
-    "trigonometry", "windows",
+    "bits", "contract", "control", "conv", "index", "losses", "movement", "nn", "norm", "observe",
+    "passing", "patches", "pointwise", "pool", "random", "reduce", "resample", "sampling",
+    "segments", "slicing", "sorting", "source", "state", "trigonometry", "windows",
 ]  # fmt: skip

@@ -207,6 +207,7 @@ matmul = register(
         attrs={"transpose_a": False, "transpose_b": False},
         grad=_matmul_grad,
         decompose=_matmul,
+        facts=frozenset({"costly"}),
         samples=_matmul_samples,
         doc="The matrix product of the last two dims; the dims before broadcast.",
     )

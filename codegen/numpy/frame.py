@@ -1,0 +1,147 @@
+"""The text of a kernel while it grows, and the point of the loops at which it grows.
+
+A kernel has lines that run once, when the program is loaded (`bound`), and the lines of a
+launch. Inside loops an array stands for the part of it at which the loops are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from graphc.ir import loop
+from graphc.ir.loop import Kernel, Program
+
+
+def span_of(strides: Sequence[int]) -> frozenset[int]:
+    """The axes along which an access moves."""
+    return frozenset([i for i, s in enumerate(strides) if s])
+
+
+class Frame:
+    """Lines of text, fresh names, and the loops that are open.
+
+    `outer` are axes walked one by one, `tile` the axis walked in steps and the step; `split`
+    says which extent, in which steps, the threads share.
+    """
+
+    def __init__(self, kernel: Kernel, program: Program, dynamic: frozenset[str]) -> None:
+        self.kernel = kernel
+        self.program = program
+        self.dynamic = dynamic
+        self.sizes = kernel.sizes
+        self.scope = loop.scopes(kernel)
+        self.bound: list[str] = []
+        self.lines: list[str] = []
+        self.outer: tuple[int, ...] = ()
+        self.tile: tuple[int, int] | None = None
+        self.split: tuple[int, int] | None = None
+        self._indent = ""
+        self._counter = 0
+        self._parts: dict[str, str] = {}
+
+    # -- text
+
+    def new(self, prefix: str) -> str:
+        """A name not used before."""
+        self._counter += 1
+        return f"{prefix}{self._counter}_"
+
+    def line(self, text: str) -> None:
+        """A line of the launch."""
+        self.lines.append(self._indent + text)
+
+    def flat(self, buffer: str) -> str:
+        """The flat array of a buffer: an argument of the launch, or fixed."""
+        return buffer if buffer in self.dynamic else f'mem["{buffer}"]'
+
+    # -- loops
+
+    @property
+    def in_loop(self) -> bool:
+        """True inside `loops`."""
+        return bool(self._indent)
+
+    @contextmanager
+    def loops(self, tile: tuple[int, int], outer: Sequence[int] = ()) -> Iterator[None]:
+        """Loops over the outer axes, then over the tiles; back to whole arrays after them."""
+        self.outer, self.tile = tuple(outer), tile
+        axis, size = tile
+        shared = "first, last" if self.split else ""
+        for i in self.outer:
+            self._open(f"for p{i} in range({shared or self.sizes[i]}):")
+            shared = ""
+        end = "last" if shared else str(self.sizes[axis])
+        self._open(f"for lo in range({shared or f'0, {end}'}, {size}):")
+        self.line(f"hi = min(lo + {size}, {end})")
+        yield
+        self._indent, self.outer, self.tile = "", (), None
+        self.forget_parts()
+
+    def _open(self, header: str) -> None:
+        self.line(header)
+        self._indent += "    "
+
+    # -- parts of arrays
+
+    def part(self, name: str, span: frozenset[int]) -> str:
+        """The part of an array over `span` at which the loops are."""
+        if self.tile is None or not self.in_loop:
+            return name
+        subscripts = [self._subscript(i) if i in span else ":" for i in range(len(self.sizes))]
+        if all(s == ":" for s in subscripts):
+            return name
+        return self._named_part(f"{name}[{', '.join(subscripts)}]")
+
+    def _subscript(self, axis: int) -> str:
+        if axis in self.outer:
+            return f"p{axis}:p{axis} + 1"
+        return "lo:hi" if self.tile and axis == self.tile[0] else ":"
+
+    def trimmed(self, name: str, span: frozenset[int]) -> str:
+        """The part of a tile's register that the last, smaller tile takes."""
+        if not self.in_loop or self.tile is None or self.tile[0] not in span:
+            return name
+        axis, size = self.tile
+        if self.sizes[axis] % size == 0:
+            return name
+        return self._named_part(f"{name}[{', '.join([':'] * axis + [':hi - lo'])}]")
+
+    def _named_part(self, text: str) -> str:
+        if text not in self._parts:
+            self._parts[text] = self.new("u")
+            self.line(f"{self._parts[text]} = {text}")
+        return self._parts[text]
+
+    def forget_parts(self) -> None:
+        """Parts are named again: what follows is another pass over the arrays."""
+        self._parts.clear()
+
+    def shape(self, span: frozenset[int]) -> tuple[int, ...]:
+        """The shape of a value over `span`: whole, or of a tile."""
+        shape = [n if i in span else 1 for i, n in enumerate(self.sizes)]
+        if self.in_loop and self.tile is not None:
+            axis, size = self.tile
+            shape[axis] = min(size, shape[axis])
+            for i in self.outer:
+                shape[i] = 1
+        return tuple(shape)
+
+    def shape_text(self, span: frozenset[int]) -> str:
+        """The same as text, exact in the last tile."""
+        extents = [str(n) for n in self.shape(span)]
+        if self.in_loop and self.tile is not None and self.tile[0] in span:
+            extents[self.tile[0]] = "hi - lo"
+        return "(" + "".join(e + ", " for e in extents) + ")"
+
+    # -- facts
+
+    def overlap(self, a: str, b: str) -> bool:
+        """True when the two buffers may share memory."""
+        plan, buffers = self.program.plan, self.program.buffers
+        if a == b:
+            return True
+        if plan is None or a not in plan.offsets or b not in plan.offsets:
+            return False
+        first, second = plan.offsets[a], plan.offsets[b]
+        return first < second + buffers[b].nbytes and second < first + buffers[a].nbytes

@@ -1,0 +1,149 @@
+"""Statements: names for values, reductions, stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from graphc.codegen.numpy.dots import Dots
+from graphc.codegen.numpy.frame import Frame, span_of
+from graphc.codegen.numpy.loads import Loads
+from graphc.codegen.numpy.registers import Operand, Registers
+from graphc.codegen.numpy.spelling import REDUCE, literal, reduce_text
+from graphc.codegen.numpy.values import Values
+from graphc.ir import loop
+from graphc.ir.dtypes import DType
+from graphc.ir.loop import Access, Apply
+from graphc.ir.ops.reduce import neutral
+
+
+class Statements:
+    """Emits statements at the point of the loops at which the frame is."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self.registers = Registers(frame)
+        self.loads = Loads(frame, self.registers)
+        self._values = Values(frame, self.registers, self.loads)
+        self._dots = Dots(frame, self.registers, self.loads, self._values)
+
+    def emit(
+        self, stmts: Sequence[loop.Stmt], *, accumulate: bool = False, keep: bool = False
+    ) -> None:
+        """The statements in order.
+
+        With `accumulate` reductions add to what `start` prepared; with `keep` what is named
+        stays until the kernel ends.
+        """
+        self._values.count_uses(stmts)
+        for position, stmt in enumerate(stmts):
+            rest = stmts[position + 1 :]
+            match stmt:
+                case loop.Let():
+                    self._let(stmt, rest, keep)
+                case loop.Reduce() if accumulate:
+                    self._accumulate(stmt)
+                case loop.Reduce():
+                    self._reduce(stmt)
+                case loop.Dot():
+                    self._values.names[stmt.name] = self._dots.emit(stmt, rest)
+                case loop.Store(access, value):
+                    self._store(access, value)
+                case _:
+                    raise AssertionError(f"alone in its kernel: {stmt}")
+        self._frame.forget_parts()
+
+    def start(self, stmts: Sequence[loop.Stmt]) -> None:
+        """Totals for the reductions, which a loop adds to."""
+        for stmt in stmts:
+            if isinstance(stmt, loop.Reduce):
+                total = self.registers.take(stmt.dtype, self._frame.scope[stmt.name])
+                self._values.names[stmt.name] = self.registers.pin(total)
+                first = literal(neutral(stmt.op, stmt.dtype), stmt.dtype)
+                self._frame.line(f"{total.text}.fill({first})")
+
+    def forget(self, names: Sequence[str]) -> None:
+        """The names have no value any more; their registers are free."""
+        for name in names:
+            self.registers.drop(self._values.names.pop(name))
+
+    # -- lets
+
+    def _let(self, stmt: loop.Let, rest: Sequence[loop.Stmt], keep: bool) -> None:
+        operand = self._values.emit(stmt.value, self._direct_target(stmt, rest))
+        if isinstance(stmt.value, loop.Ref):
+            operand = replace(operand, slot=None)  # two names for one register: neither frees it
+        if keep:
+            self.registers.pin(operand)
+        self._values.names[stmt.name] = operand
+
+    def _direct_target(self, stmt: loop.Let, rest: Sequence[loop.Stmt]) -> Operand | None:
+        """The buffer into which the let may compute right away, when it is stored as it is."""
+        value = stmt.value
+        if isinstance(value, (loop.Ref, loop.Const)):
+            return None
+        name = loop.Ref(stmt.name, value.dtype)
+        stores = (s.access for s in rest if isinstance(s, loop.Store) and s.value == name)
+        access = next(stores, None)
+        if access is None:
+            return None
+        return self._store_target(access, value.dtype, self._frame.scope[stmt.name], rest)
+
+    def _store_target(
+        self, access: Access, dtype: DType, span: frozenset[int], rest: Sequence[loop.Stmt]
+    ) -> Operand | None:
+        """The view, if it is of the value's shape and dtype, and nothing reads it hereafter."""
+        frame = self._frame
+        if not access.is_plain or span_of(access.strides) != span:
+            return None
+        if frame.program.buffers[access.buffer].dtype is not dtype:
+            return None
+        read = {x.buffer for s in rest for e in loop.expressions(s) for x in loop.accesses(e)}
+        if any(frame.overlap(access.buffer, name) for name in read):
+            return None
+        return Operand(self.loads.view(access), dtype, span)
+
+    # -- stores
+
+    def _store(self, access: Access, value: loop.Expr) -> None:
+        dtype = self._frame.program.buffers[access.buffer].dtype
+        target = Operand(self.loads.view(access), dtype, span_of(access.strides))
+        if isinstance(value, Apply) and self._same_form(value, target):
+            self._values.emit(value, target)
+            return
+        operand = self._values.emit(value)
+        if operand.text != target.text:
+            self._frame.line(f"{target.text}[...] = {operand.text}")
+        self.registers.drop(operand)
+
+    def _same_form(self, value: Apply, target: Operand) -> bool:
+        """True when no broadcast and no cast lies between the value and the target."""
+        same = value.dtype is target.dtype
+        return same and loop.axes_used(value, self._frame.scope) == target.span
+
+    # -- reductions
+
+    def _reduce(self, stmt: loop.Reduce) -> None:
+        value = self._values.emit(stmt.value)
+        text = self._spread(value)
+        result = self.registers.take(stmt.dtype, self._frame.scope[stmt.name])
+        self._frame.line(reduce_text(stmt.op, text, self._frame.kernel.reduced, result.text))
+        self.registers.drop(value)
+        self._values.names[stmt.name] = result
+
+    def _accumulate(self, stmt: loop.Reduce) -> None:
+        """The reduction of a tile, then its total with those before it."""
+        value = self._values.emit(stmt.value)
+        text = self._spread(value)
+        total = self._values.names[stmt.name]
+        part = self.registers.take(stmt.dtype, total.span)
+        self._frame.line(reduce_text(stmt.op, text, self._frame.kernel.reduced, part.text))
+        self._frame.line(f"{REDUCE[stmt.op]}({total.text}, {part.text}, out={total.text})")
+        self.registers.drop(value, part)
+
+    def _spread(self, value: Operand) -> str:
+        """The operand's text, broadcast along the reduce axes that it does not span."""
+        axes = set(self._frame.kernel.reduced)
+        if axes <= value.span and not value.scalar:
+            return value.text
+        return f"np.broadcast_to({value.text}, {self._frame.shape_text(value.span | axes)})"
