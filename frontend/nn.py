@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from graphc.frontend import rnn_cells as rnn_cell
 from graphc.frontend.arguments import (
     as_value,
-    constant_value,
     either,
     same_dtype,
-    shape_argument,
     static_int,
 )
 from graphc.frontend.array import gather
-from graphc.frontend.convolution import (
-    atrous_conv2d,
-    avg_pool,
-    conv1d,
-    conv2d,
-    conv2d_transpose,
-    depthwise_conv2d,
-    max_pool,
-    separable_conv2d,
-)
+from graphc.frontend.dropout import dropout
 from graphc.frontend.framework import name_scope
 from graphc.frontend.linalg import matmul
 from graphc.frontend.math import cast, log_sigmoid, sigmoid, tanh
@@ -36,17 +26,51 @@ from graphc.frontend.normalization import (
     lrn,
     moments,
 )
+from graphc.frontend.rnn import (
+    bidirectional_dynamic_rnn,
+    dynamic_rnn,
+    static_bidirectional_rnn,
+    static_rnn,
+)
+from graphc.frontend.sampling import (
+    fixed_unigram_candidate_sampler,
+    log_uniform_candidate_sampler,
+    nce_loss,
+    sampled_softmax_loss,
+    uniform_candidate_sampler,
+)
+from graphc.frontend.windowing import (
+    atrous_conv2d,
+    atrous_conv2d_transpose,
+    avg_pool,
+    avg_pool3d,
+    conv1d,
+    conv1d_transpose,
+    conv2d,
+    conv2d_backprop_filter,
+    conv2d_backprop_input,
+    conv2d_transpose,
+    conv3d,
+    conv3d_transpose,
+    convolution,
+    depthwise_conv2d,
+    depthwise_conv2d_native,
+    max_pool,
+    max_pool3d,
+    max_pool_with_argmax,
+    pool,
+    separable_conv2d,
+)
 from graphc.ir.dtypes import float32
 from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
-from graphc.ir.graph import Value, convert, get_default_graph
+from graphc.ir.graph import Value, convert
 from graphc.ir.ops import losses, norm, slicing
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import nn as ops
 from graphc.ir.ops import pointwise as pw
 from graphc.ir.ops import reduce as red
-from graphc.ir.ops.random import random_key
 from graphc.ir.table import OPS
-from graphc.ir.types import Dim, normalize_axis, same_dim
+from graphc.ir.types import normalize_axis
 
 # -- activations
 
@@ -232,66 +256,6 @@ def relu_layer(x: Any, weights: Any, biases: Any, name: str | None = None) -> Va
         return ops.relu(xw_plus_b(x, weights, biases), name=scope)
 
 
-def dropout(
-    x: Any,
-    keep_prob: Any = None,
-    noise_shape: Any = None,
-    seed: int | None = None,
-    name: str | None = None,
-    rate: Any = None,
-) -> Value:
-    """x / keep_prob with probability keep_prob, else 0; rate = 1 - keep_prob.
-
-    keep_prob may be a tensor. `noise_shape` (broadcast to x) says what is dropped together.
-    (Srivastava et al., 2014.)
-    """
-    if (keep_prob is None) == (rate is None):
-        raise AttributeValueError("dropout needs keep_prob or rate, and not both")
-    value = as_value(x)
-    if not value.dtype.is_floating:
-        raise DTypeError(f"dropout scales floats, got {value!r}")
-    with name_scope(name, "dropout") as scope:
-        dropped = _dropped_share(keep_prob, rate)
-        known = constant_value(dropped)
-        if known is not None and not 0 <= float(known) < 1:
-            raise AttributeValueError(f"dropout drops a share in [0, 1), got {float(known):g}")
-        if known is not None and float(known) == 0:
-            return OPS["identity"](value, name=scope)
-        graph = get_default_graph()
-        key = random_key(graph.seed, seed, graph.unique_name("dropout", mark=False))
-        noise = _noise_shape(value, noise_shape)
-        share = convert(dropped, like=value.dtype)
-        return ops.dropout(value, share, key=key, noise_shape=noise, name=scope)
-
-
-def _dropped_share(keep_prob: Any, rate: Any) -> Any:
-    if rate is not None:
-        return rate
-    known = constant_value(keep_prob)
-    return 1.0 - (keep_prob if known is None else float(known))
-
-
-def _noise_shape(x: Value, given: Any) -> tuple[int | None, ...] | None:
-    """The mask's sizes, None for x's own."""
-    if given is None:
-        return None
-    own = x.type.shape or ()
-    listed = isinstance(given, (list, tuple))
-    sizes = [-1 if d is None else d for d in given] if listed else given
-    dims = shape_argument(sizes)[1]["shape"]
-    if dims is None or len(dims) != len(own):
-        raise ShapeError(f"noise_shape needs one size per dim of {x.type}, got {given!r}")
-    return tuple(_noise_size(d, o, given) for d, o in zip(dims, own, strict=True))
-
-
-def _noise_size(dim: Dim, own: Dim, given: Any) -> int | None:
-    if dim == -1 or same_dim(dim, own):
-        return None
-    if isinstance(dim, str):
-        raise ShapeError(f"noise_shape {given!r}: {dim} is not known to be x's {own}, nor 1")
-    return dim
-
-
 # -- indexing
 
 
@@ -343,14 +307,71 @@ def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) ->
 
 
 __all__ = [
-    "atrous_conv2d", "avg_pool", "batch_normalization", "bias_add", "conv1d", "conv2d",
-    "conv2d_transpose", "crelu", "depthwise_conv2d", "dropout", "elu", "embedding_lookup",
-    "fused_batch_norm", "gelu",
-    "in_top_k", "l2_loss", "l2_normalize", "layer_norm", "leaky_relu",
-    "local_response_normalization", "log_sigmoid", "log_softmax", "lrn", "max_pool",
-    "moments", "relu", "relu6", "relu_layer", "selu", "separable_conv2d", "sigmoid",
-    "sigmoid_cross_entropy_with_logits", "silu", "softmax", "softmax_cross_entropy_with_logits",
-    "softmax_cross_entropy_with_logits_v2", "softplus", "softsign",
-    "sparse_softmax_cross_entropy_with_logits", "swish", "tanh", "top_k",
-    "weighted_cross_entropy_with_logits", "xw_plus_b", "zero_fraction",
+    "atrous_conv2d",
+    "atrous_conv2d_transpose",
+    "avg_pool",
+    "avg_pool3d",
+    "batch_normalization",
+    "bias_add",
+    "bidirectional_dynamic_rnn",
+    "conv1d",
+    "conv1d_transpose",
+    "conv2d",
+    "conv2d_backprop_filter",
+    "conv2d_backprop_input",
+    "conv2d_transpose",
+    "conv3d",
+    "conv3d_transpose",
+    "convolution",
+    "crelu",
+    "depthwise_conv2d",
+    "depthwise_conv2d_native",
+    "dropout",
+    "dynamic_rnn",
+    "elu",
+    "embedding_lookup",
+    "fixed_unigram_candidate_sampler",
+    "fused_batch_norm",
+    "gelu",
+    "in_top_k",
+    "l2_loss",
+    "l2_normalize",
+    "layer_norm",
+    "leaky_relu",
+    "local_response_normalization",
+    "log_sigmoid",
+    "log_softmax",
+    "log_uniform_candidate_sampler",
+    "lrn",
+    "max_pool",
+    "max_pool3d",
+    "max_pool_with_argmax",
+    "moments",
+    "nce_loss",
+    "pool",
+    "relu",
+    "relu6",
+    "relu_layer",
+    "rnn_cell",
+    "sampled_softmax_loss",
+    "selu",
+    "separable_conv2d",
+    "sigmoid",
+    "sigmoid_cross_entropy_with_logits",
+    "silu",
+    "softmax",
+    "softmax_cross_entropy_with_logits",
+    "softmax_cross_entropy_with_logits_v2",
+    "softplus",
+    "softsign",
+    "sparse_softmax_cross_entropy_with_logits",
+    "static_bidirectional_rnn",
+    "static_rnn",
+    "swish",
+    "tanh",
+    "top_k",
+    "uniform_candidate_sampler",
+    "weighted_cross_entropy_with_logits",
+    "xw_plus_b",
+    "zero_fraction",
 ]  # fmt: skip

@@ -129,6 +129,53 @@ def cosine_decay(
     return pw.multiply(convert(learning_rate, like=float32), factor, name=name)
 
 
+def cosine_decay_restarts(
+    learning_rate: Any,
+    global_step: Any,
+    first_decay_steps: Any,
+    t_mul: float = 2.0,
+    m_mul: float = 1.0,
+    alpha: Any = 0.0,
+    name: str | None = None,
+) -> Value:
+    """Half cosines one after the other: each t_mul times longer, from m_mul times the rate.
+
+    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017.
+    """
+    p = _fraction(global_step, first_decay_steps, False)
+    if t_mul == 1.0:
+        count = pw.floor(p)
+        p = p - count
+    else:
+        count = pw.floor(pw.log(1.0 - p * (1.0 - t_mul)) * (1.0 / math.log(t_mul)))
+        longer = pw.pow_(convert(t_mul, like=float32), count)
+        p = (p - (1.0 - longer) * (1.0 / (1.0 - t_mul))) / longer
+    height = pw.pow_(convert(m_mul, like=float32), count)
+    wave = 0.5 * height * (1.0 + pw.cos(p * math.pi))
+    floor = convert(alpha, like=float32)
+    factor = (1.0 - floor) * wave + floor
+    return pw.multiply(convert(learning_rate, like=float32), factor, name=name)
+
+
+def linear_cosine_decay(
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    num_periods: float = 0.5,
+    alpha: Any = 0.0,
+    beta: Any = 0.001,
+    name: str | None = None,
+) -> Value:
+    """learning_rate * ((alpha + a line from 1 to 0) * a cosine between 1 and 0 + beta)
+
+    Bello et al., "Neural optimizer search with reinforcement learning", 2017.
+    """
+    p = pw.minimum(_fraction(global_step, decay_steps, False), convert(1.0))
+    wave = 0.5 * (1.0 + pw.cos(p * (2.0 * num_periods * math.pi)))
+    factor = (1.0 - p + convert(alpha, like=float32)) * wave + convert(beta, like=float32)
+    return pw.multiply(convert(learning_rate, like=float32), factor, name=name)
+
+
 def piecewise_constant(
     x: Any, boundaries: Sequence[Any], values: Sequence[Any], name: str | None = None
 ) -> Value:
@@ -143,3 +190,6 @@ def piecewise_constant(
         limit = convert(bound, like=step.dtype)
         result = pw.where(step <= limit, convert(value, like=float32), result)
     return result if name is None else pw.multiply(result, convert(1.0), name=name)
+
+
+piecewise_constant_decay = piecewise_constant

@@ -8,8 +8,19 @@
 The functions are those of `graphc.frontend`; sessions and `explain` those of `graphc.runtime`.
 """
 
-from graphc import errors, train
-from graphc.frontend import bitwise, initializers, layers, linalg, losses, math, nn, random
+from graphc import data, errors, summary, train
+from graphc.frontend import (
+    bitwise,
+    image,
+    initializers,
+    layers,
+    linalg,
+    losses,
+    math,
+    metrics,
+    nn,
+    random,
+)
 from graphc.frontend.array import (
     argsort,
     broadcast_to,
@@ -39,6 +50,17 @@ from graphc.frontend.array import (
 from graphc.frontend.array import (
     slice_ as slice,
 )
+from graphc.frontend.control_flow import (
+    case,
+    cond,
+    foldl,
+    foldr,
+    map_fn,
+    scan,
+    switch_case,
+    while_loop,
+)
+from graphc.frontend.debugging import Print, check_numerics
 from graphc.frontend.framework import (
     GraphKeys,
     add_to_collection,
@@ -60,6 +82,7 @@ from graphc.frontend.framework import (
     tuple_ as tuple,
 )
 from graphc.frontend.gradients import gradients
+from graphc.frontend.image import extract_image_patches, random_crop
 from graphc.frontend.initializers import (
     constant_initializer,
     glorot_normal_initializer,
@@ -192,6 +215,9 @@ from graphc.frontend.math import (
     unsorted_segment_sum,
 )
 from graphc.frontend.random import multinomial, random_normal, random_uniform, truncated_normal
+from graphc.frontend.rnn import (
+    reverse_sequence,
+)
 from graphc.frontend.scopes import (
     AUTO_REUSE,
     VariableScope,
@@ -260,6 +286,14 @@ from graphc.ir.graph import (
     Value as Tensor,
 )
 from graphc.runtime.explain import explain
+from graphc.runtime.options import (
+    ConfigProto,
+    GPUOptions,
+    GraphOptions,
+    OptimizerOptions,
+    RunMetadata,
+    RunOptions,
+)
 from graphc.runtime.session import InteractiveSession, Session
 
 __version__ = "0.1.0"
@@ -279,11 +313,18 @@ unpack = unstack
 
 __all__ = [
     "AUTO_REUSE",
+    "ConfigProto",
     "DType",
+    "GPUOptions",
     "Graph",
     "GraphKeys",
+    "GraphOptions",
     "InteractiveSession",
     "Operation",
+    "OptimizerOptions",
+    "Print",
+    "RunMetadata",
+    "RunOptions",
     "Session",
     "Tensor",
     "TensorShape",
@@ -316,13 +357,16 @@ __all__ = [
     "bitwise",
     "bool",
     "broadcast_to",
+    "case",
     "cast",
     "ceil",
+    "check_numerics",
     "clip_by_average_norm",
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
     "concat",
+    "cond",
     "constant",
     "constant_initializer",
     "control_dependencies",
@@ -332,6 +376,7 @@ __all__ = [
     "count_nonzero",
     "cumprod",
     "cumsum",
+    "data",
     "device",
     "div",
     "div_no_nan",
@@ -346,6 +391,7 @@ __all__ = [
     "expand_dims",
     "explain",
     "expm1",
+    "extract_image_patches",
     "eye",
     "fill",
     "float16",
@@ -355,6 +401,8 @@ __all__ = [
     "floor_div",
     "floordiv",
     "floormod",
+    "foldl",
+    "foldr",
     "gather",
     "gather_nd",
     "get_collection",
@@ -376,6 +424,7 @@ __all__ = [
     "half",
     "identity",
     "identity_initializer",
+    "image",
     "initialize_all_variables",
     "initialize_variables",
     "initializers",
@@ -403,9 +452,11 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "losses",
+    "map_fn",
     "math",
     "matmul",
     "maximum",
+    "metrics",
     "minimum",
     "mod",
     "model_variables",
@@ -432,6 +483,7 @@ __all__ = [
     "placeholder_with_default",
     "pow",
     "random",
+    "random_crop",
     "random_normal",
     "random_normal_initializer",
     "random_uniform",
@@ -454,11 +506,13 @@ __all__ = [
     "reset_default_graph",
     "reshape",
     "reverse",
+    "reverse_sequence",
     "rint",
     "round",
     "rsqrt",
     "saturate_cast",
     "scalar_mul",
+    "scan",
     "scatter_nd",
     "segment_max",
     "segment_mean",
@@ -485,6 +539,8 @@ __all__ = [
     "strided_slice",
     "sub",
     "subtract",
+    "summary",
+    "switch_case",
     "tan",
     "tanh",
     "tensordot",
@@ -521,6 +577,7 @@ __all__ = [
     "variables_initializer",
     "variance_scaling_initializer",
     "where",
+    "while_loop",
     "with_dependencies",
     "zeros",
     "zeros_initializer",

@@ -12,18 +12,20 @@ from graphc.ir.errors import (
     GraphError,
     NameNotFoundError,
     NumericsError,
+    OutOfRangeError,
     ParseError,
     SessionError,
     SettingError,
     ShapeError,
     UninitializedError,
     UnsupportedOp,
+    UnsupportedSymbol,
     VerificationError,
 )
 
 __all__ = [
     "AttributeValueError", "CheckpointError", "DTypeError", "DeviceError", "FeedError",
     "FetchError", "GradientError", "GraphError", "GraphcError", "NameNotFoundError",
-    "NumericsError", "ParseError", "SessionError", "SettingError", "ShapeError",
-    "UninitializedError", "UnsupportedOp", "VerificationError",
+    "NumericsError", "OutOfRangeError", "ParseError", "SessionError", "SettingError", "ShapeError",
+    "UninitializedError", "UnsupportedOp", "UnsupportedSymbol", "VerificationError",
 ]  # fmt: skip

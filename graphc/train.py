@@ -3,16 +3,28 @@
 from graphc.frontend import train as _frontend
 from graphc.frontend.train import *  # noqa: F403
 from graphc.runtime.checkpoint import (
+    CheckpointReader,
     CheckpointState,
     Saver,
+    checkpoint_exists,
     get_checkpoint_state,
     latest_checkpoint,
+    list_variables,
+    load_checkpoint,
+    load_variable,
+    remove_checkpoint,
 )
 
 __all__ = [
     *_frontend.__all__,
+    "CheckpointReader",
     "CheckpointState",
     "Saver",
+    "checkpoint_exists",
     "get_checkpoint_state",
     "latest_checkpoint",
+    "list_variables",
+    "load_checkpoint",
+    "load_variable",
+    "remove_checkpoint",
 ]

@@ -10,7 +10,7 @@ import pytest
 
 import graphc as gc
 from graphc.codegen.numpy.emit import emit
-from graphc.codegen.numpy.kernel import LONG_ROW, TILE
+from graphc.codegen.numpy.schedule import LONG_ROW, TILE
 from graphc.ir.computation import cut
 from graphc.ir.interpret import evaluate
 from graphc.ir.settings import Settings

@@ -347,12 +347,15 @@ def test_dropout_layer(session: gc.Session) -> None:
 
 @pytest.mark.parametrize("axis", [-1, 1])
 @pytest.mark.parametrize("flag", ["python", "tensor"])
-def test_batch_normalization(session: gc.Session, axis: int, flag: str) -> None:
+@pytest.mark.parametrize("fused", [None, False])
+def test_batch_normalization(session: gc.Session, axis: int, flag: str, fused: Any) -> None:
     image = np.moveaxis(IMAGE, -1, axis)
     x = gc.placeholder(gc.float32, [None, *image.shape[1:]])
     training: Any = True if flag == "python" else gc.placeholder(gc.bool, [])
     with gc.variable_scope("bn"):
-        y = gc.layers.batch_normalization(x, axis=axis, momentum=0.9, training=training)
+        y = gc.layers.batch_normalization(
+            x, axis=axis, momentum=0.9, training=training, fused=fused
+        )
     with gc.variable_scope("", reuse=True):
         off = gc.layers.batch_normalization(
             x, axis=axis, momentum=0.9, training=False, name="bn/batch_normalization"
@@ -369,9 +372,10 @@ def test_batch_normalization(session: gc.Session, axis: int, flag: str) -> None:
     mean, variance = (v for v in gc.global_variables() if "moving" in v.name)
     count = IMAGE[..., 0].size
     np.testing.assert_allclose(session.run(mean), theirs.running_mean, rtol=1e-5, atol=1e-6)
-    # torch keeps the unbiased variance, TensorFlow the biased one
-    biased = (theirs.running_var.numpy() - 0.9) * (count - 1) / count + 0.9
-    np.testing.assert_allclose(session.run(variance), biased, rtol=1e-5)
+    # divided by n - 1, as torch does; without TensorFlow's fused op by n
+    want = theirs.running_var.numpy()
+    want = want if fused is None else (want - 0.9) * (count - 1) / count + 0.9
+    np.testing.assert_allclose(session.run(variance), want, rtol=1e-5)
     before = session.run([mean, variance])
     after = (IMAGE - before[0]) / np.sqrt(before[1] + 1e-3)
     np.testing.assert_allclose(

@@ -13,6 +13,7 @@ import graphc as gc
 from graphc.ir import errors
 from graphc.ir.graph import Graph, Value
 from graphc.ir.ops import conv, nn, norm, pool
+from graphc.ir.ops.conv import convolution
 from graphc.ir.table import OPS
 from tests.ir.nn_checks import check, check_differences, gradients
 from tests.passes.program_checks import check_values, kernel_forms, only_kernel
@@ -128,7 +129,9 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], Attrs]] = {
 def test_conv2d(name: str) -> None:
     image, kernel, attrs = CONVOLUTIONS[name]
     arrays = normal(*image), normal(*kernel, seed=1)
-    check(lambda x, w: conv.conv2d(x, w, **attrs), lambda x, w: torch_conv(x, w, attrs), arrays)
+    check(
+        lambda x, w: conv.convolution(x, w, **attrs), lambda x, w: torch_conv(x, w, attrs), arrays
+    )
 
 
 @pytest.mark.parametrize("name", ["same_strided", "dilated", "explicit", "groups_nchw", "groups"])
@@ -136,7 +139,7 @@ def test_conv2d_differences(name: str) -> None:
     """Gradients of the gradients are convolutions again: three orders."""
     image, kernel, attrs = CONVOLUTIONS[name]
     arrays = normal(*image), normal(*kernel, seed=1)
-    check_differences(lambda x, w: conv.conv2d(x, w, **attrs), arrays, order=3)
+    check_differences(lambda x, w: conv.convolution(x, w, **attrs), arrays, order=3)
 
 
 def test_conv2d_nan_stays_in_its_windows() -> None:
@@ -144,7 +147,12 @@ def test_conv2d_nan_stays_in_its_windows() -> None:
     x[0, 0, 0, 0], x[0, 4, 4, 0] = np.nan, np.inf
     w = np.abs(normal(2, 2, 1, 1)) + 1
     attrs: Attrs = {"padding": "SAME"}
-    check(lambda a, b: conv.conv2d(a, b, **attrs), lambda a, b: torch_conv(a, b, attrs), (x, w), ())
+    check(
+        lambda a, b: conv.convolution(a, b, **attrs),
+        lambda a, b: torch_conv(a, b, attrs),
+        (x, w),
+        (),
+    )
 
 
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
@@ -158,7 +166,7 @@ def test_depthwise_conv2d(data_format: str, multiplier: int) -> None:
 
     def build(x: Value, w: Value) -> Value:
         w = OPS["reshape"](w, shape=(3, 2, 3, multiplier))  # its first dim is not known
-        return conv.depthwise_conv2d(x, w, **attrs)
+        return conv.depthwise_convolution(x, w, **attrs)
 
     check(build, reference, (normal(*image), normal(3, 2, 3, multiplier, seed=1)))
 
@@ -169,7 +177,7 @@ def test_conv2d_input_grad_is_a_transposed_convolution(padding: str) -> None:
     like = np.zeros((2, size, size, 4), np.float32)
 
     def build(g: Value, w: Value, x: Value) -> Value:
-        return conv.conv2d_input_grad(w, g, x, strides=(2, 2), padding=padding)
+        return conv.convolution_input_grad(w, g, x, strides=(2, 2), padding=padding)
 
     def reference(g: torch.Tensor, w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         y = F.conv_transpose2d(g.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1), stride=2)
@@ -244,7 +252,7 @@ def test_max_pool_gradient_of_a_nan_goes_to_the_first_nan() -> None:
 def test_convolution_bias_relu_is_one_dot() -> None:
     x, w, b = placeholder(2, 7, 6, 3), placeholder(3, 3, 3, 4, name="w"), placeholder(4, name="b")
     for attrs in ({"padding": "SAME", "strides": (2, 1)}, {"dilations": (2, 1)}):
-        y = nn.relu(norm.bias_add(conv.conv2d(x, w, **attrs), b))
+        y = nn.relu(norm.bias_add(conv.convolution(x, w, **attrs), b))
         given = {v.node: normal(*v.type.static_shape) for v in (x, w, b)}
         program, _ = check_values([y], given, atol=2e-5)
         assert only_kernel(program).form == "dot"
@@ -255,7 +263,7 @@ def test_convolution_bias_relu_is_one_dot() -> None:
 def test_gradients_are_one_dot_each_and_nothing_is_copied(name: str) -> None:
     image, kernel, attrs = CONVOLUTIONS[name]
     x, w = placeholder(*image), placeholder(*kernel, name="w")
-    y = conv.conv2d(x, w, **attrs)
+    y = conv.convolution(x, w, **attrs)
     g = placeholder(*y.type.static_shape, name="g")
     given = {v.node: normal(*v.type.static_shape) for v in (x, w, g)}
     program, ctx = check_values(gradients(y, [x, w], g), given, atol=5e-5)
@@ -286,20 +294,20 @@ def test_pool_kernels(op: Any) -> None:
 
 def test_types_with_unknown_dims() -> None:
     x, w = placeholder("n", "h", 7, 3), placeholder(3, 3, 3, 4, name="w")
-    assert conv.conv2d(x, w, padding="SAME").type.shape == ("n", "h", 7, 4)
-    assert conv.conv2d(x, w, padding="SAME", strides=(2, 2)).type.shape == ("n", "?", 4, 4)
-    assert conv.conv2d(x, w).type.shape == ("n", "?", 5, 4)
+    assert conv.convolution(x, w, padding="SAME").type.shape == ("n", "h", 7, 4)
+    assert conv.convolution(x, w, padding="SAME", strides=(2, 2)).type.shape == ("n", "?", 4, 4)
+    assert conv.convolution(x, w).type.shape == ("n", "?", 5, 4)
     pooled = pool.max_pool(x, window=(2, 2), strides=(2, 2), padding="SAME")
     assert pooled.type.shape == ("n", "?", 4, 3)
     unknown = OPS["placeholder"](dtype=gc.float32, shape=None)
-    assert conv.conv2d(unknown, w).type.rank == 4
+    assert conv.convolution(unknown, w).type.rank == 4
     assert pool.avg_pool(unknown, window=(2, 2), strides=(1, 1)).type.rank == 4
 
 
 def test_unknown_image_sizes_run() -> None:
     x, w = placeholder("n", "h", "w", 2), placeholder(3, 3, 2, 3, name="w")
     y = pool.max_pool(
-        conv.conv2d(x, w, padding="SAME", strides=(2, 1)),
+        conv.convolution(x, w, padding="SAME", strides=(2, 1)),
         window=(2, 2), strides=(2, 2), padding="SAME",
     )  # fmt: skip
     fetches = [y, *gradients(y, [x, w])]
@@ -311,46 +319,46 @@ def test_unknown_image_sizes_run() -> None:
 
 
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
-    "rank": (lambda x, w: conv.conv2d(w, x[0]), errors.ShapeError, r"rank 4.*\[6, 7, 3\]"),
-    "channels": (lambda x, w: conv.conv2d(x, w[:, :, :2]), errors.ShapeError, "3 channels"),
-    "groups": (lambda x, w: conv.conv2d(x, w, groups=2), errors.ShapeError, "2 groups"),
+    "rank": (lambda x, w: convolution(w, x[0]), errors.ShapeError, r"rank 4.*\[6, 7, 3\]"),
+    "channels": (lambda x, w: convolution(x, w[:, :, :2]), errors.ShapeError, "3 channels"),
+    "groups": (lambda x, w: convolution(x, w, groups=2), errors.ShapeError, "2 groups"),
     "groups_outputs": (
-        lambda x, w: conv.conv2d(x, w[:, :, :1], groups=3), errors.ShapeError, "divisible by 3",
+        lambda x, w: convolution(x, w[:, :, :1], groups=3), errors.ShapeError, "divisible by 3",
     ),
-    "groups_zero": (lambda x, w: conv.conv2d(x, w, groups=0), errors.AttributeValueError, "0"),
-    "padding": (lambda x, w: conv.conv2d(x, w, padding="FULL"), errors.AttributeValueError, "FULL"),
+    "groups_zero": (lambda x, w: convolution(x, w, groups=0), errors.AttributeValueError, "0"),
+    "padding": (lambda x, w: convolution(x, w, padding="FULL"), errors.AttributeValueError, "FULL"),
     "padding_pairs": (
-        lambda x, w: conv.conv2d(x, w, padding=((1, -1), (0, 0))), errors.AttributeValueError, "-1",
+        lambda x, w: convolution(x, w, padding=((1, -1), (0, 0))), errors.AttributeValueError, "-1",
     ),
     "stride": (
-        lambda x, w: conv.conv2d(x, w, strides=(0, 1)), errors.AttributeValueError, r"\(0, 1\)",
+        lambda x, w: convolution(x, w, strides=(0, 1)), errors.AttributeValueError, r"\(0, 1\)",
     ),
     "strides_count": (
-        lambda x, w: conv.conv2d(x, w, strides=2), errors.AttributeValueError, "strides.*2",
+        lambda x, w: convolution(x, w, strides=2), errors.AttributeValueError, "strides.*2",
     ),
     "dilation": (
-        lambda x, w: conv.conv2d(x, w, dilations=(1, 0)), errors.AttributeValueError, r"\(1, 0\)",
+        lambda x, w: convolution(x, w, dilations=(1, 0)), errors.AttributeValueError, r"\(1, 0\)",
     ),
     "data_format": (
-        lambda x, w: conv.conv2d(x, w, data_format="HWC"), errors.AttributeValueError, "HWC",
+        lambda x, w: convolution(x, w, data_format="HWC"), errors.AttributeValueError, "HWC",
     ),
     "too_large": (
-        lambda x, w: conv.conv2d(x, w, dilations=(3, 1)), errors.ShapeError, "7.*6",
+        lambda x, w: convolution(x, w, dilations=(3, 1)), errors.ShapeError, "7.*6",
     ),
     "dtype": (
-        lambda x, w: conv.conv2d(x, gc.cast(w, gc.float64)), errors.DTypeError, "float64",
+        lambda x, w: convolution(x, gc.cast(w, gc.float64)), errors.DTypeError, "float64",
     ),
     "gradient_shape": (
-        lambda x, w: conv.conv2d_input_grad(w, x, x), errors.ShapeError, r"\[2, 6, 7, 3\]",
+        lambda x, w: conv.convolution_input_grad(w, x, x), errors.ShapeError, r"\[2, 6, 7, 3\]",
     ),
     "filter_gradient_shape": (
-        lambda x, w: conv.conv2d_filter_grad(x, x, w), errors.ShapeError, r"\[2, 6, 7, 3\]",
+        lambda x, w: conv.convolution_filter_grad(x, x, w), errors.ShapeError, r"\[2, 6, 7, 3\]",
     ),
     "depthwise_rank": (
-        lambda x, w: conv.depthwise_conv2d(x, w[0]), errors.ShapeError, r"\[3, 3, 4\]",
+        lambda x, w: conv.depthwise_convolution(x, w[0]), errors.ShapeError, r"\[3, 3, 4\]",
     ),
     "depthwise_channels": (
-        lambda x, w: conv.depthwise_conv2d(x, w[:, :, :2]), errors.ShapeError, "3 channels",
+        lambda x, w: conv.depthwise_convolution(x, w[:, :, :2]), errors.ShapeError, "3 channels",
     ),
     "pool_rank": (
         lambda x, w: pool.max_pool(x[0], window=(2, 2), strides=(1, 1)),
@@ -372,7 +380,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         lambda x, w: pool.max_pool(x, window=(7, 1), strides=(1, 1)), errors.ShapeError, "7.*6",
     ),
     "pool_dtype": (
-        lambda x, w: pool.max_pool(gc.cast(x, gc.int32), window=(2, 2), strides=(1, 1)),
+        lambda x, w: pool.avg_pool(gc.cast(x, gc.int32), window=(2, 2), strides=(1, 1)),
         errors.DTypeError, "int32",
     ),
 }  # fmt: skip

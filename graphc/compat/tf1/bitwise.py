@@ -1,0 +1,5 @@
+"""`tf.bitwise`: bits."""
+
+from graphc.compat.symbols import delegate
+
+__getattr__ = delegate(__name__, "graphc.frontend.bitwise")

@@ -1,0 +1,12 @@
+"""`tf.estimator`: only the names of its modes, which programs use by themselves."""
+
+from graphc.compat.symbols import delegate
+
+
+class ModeKeys:
+    """What a model is built for."""
+
+    TRAIN, EVAL, PREDICT = "train", "eval", "infer"
+
+
+__getattr__ = delegate(__name__)

@@ -1,0 +1,5 @@
+"""`tf.examples`."""
+
+from graphc.compat.symbols import delegate
+
+__getattr__ = delegate(__name__, submodules=("tutorials",))

@@ -1,0 +1,5 @@
+"""`tf.nn.rnn_cell`: the cells of recurrent networks."""
+
+from graphc.compat.symbols import delegate
+
+__getattr__ = delegate(__name__)

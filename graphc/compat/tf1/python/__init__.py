@@ -1,0 +1,7 @@
+"""`tf.python`: TensorFlow's insides, which some programs import."""
+
+from graphc.compat.symbols import delegate
+
+__getattr__ = delegate(
+    __name__, submodules=("client", "framework", "lib", "ops", "platform", "training", "util")
+)

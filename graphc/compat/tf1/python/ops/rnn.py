@@ -1,0 +1,5 @@
+"""`tf.python.ops.rnn`: TensorFlow's home of what is also `tf.*`."""
+
+from graphc.compat.symbols import delegate
+
+__getattr__ = delegate(__name__, "graphc.compat.tf1", "graphc.compat.tf1.nn")
