@@ -206,6 +206,8 @@ class _Fusion:
     # -- merging
 
     def try_pair(self, a: int, b: int, rule: Rule = merge) -> bool:
+        if self.position[a] > self.position[b]:
+            a, b = b, a  # two readers of one buffer, which other merges have put the other way
         merged = self.attempt(a, b, rule)
         if isinstance(merged, Refusal):
             return False

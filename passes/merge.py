@@ -39,6 +39,8 @@ def merge(
     """
     if a.is_whole or b.is_whole or "group" in (a.form, b.form):
         return Refusal("OPAQUE", {"forms": (a.form, b.form)})
+    if b.gathered & set(a.outputs):
+        return Refusal("NON_AFFINE", {"buffers": tuple(sorted(b.gathered & set(a.outputs)))})
     link = _link(a, b, buffers)
     if isinstance(link, Refusal):
         return link

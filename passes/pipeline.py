@@ -47,8 +47,8 @@ PROGRAM_PASSES = (
 PIPELINE = (*GRAPH_PASSES, *PROGRAM_PASSES)
 
 
-class _Bodies:
-    """How the bodies of loops and branches go through the same passes."""
+class Bodies:
+    """How the bodies of loops and branches go through the same passes: `Context.pipeline`."""
 
     def graph(self, computation: Computation, ctx: Context) -> Computation:
         result = run_passes(GRAPH_PASSES, computation, ctx)
@@ -63,7 +63,7 @@ class _Bodies:
 
 def compile_program(computation: Computation, ctx: Context) -> Program:
     """The program of a computation, through the whole pipeline."""
-    ctx.pipeline = _Bodies()
+    ctx.pipeline = Bodies()
     result = run_passes(PIPELINE, computation, ctx)
     assert isinstance(result, Program)
     return result

@@ -18,6 +18,7 @@ from graphc.ir.computation import Computation, clone, rewrite, topological_order
 from graphc.ir.errors import FeedError, ShapeError
 from graphc.ir.graph import Node, Value, apply
 from graphc.ir.interpret import MissingValue, evaluate
+from graphc.ir.ops.deferred import deferred, deferred_grad, expand
 from graphc.ir.table import Kind, freeze
 from graphc.passes.context import Context
 from graphc.passes.regions import specialize_control
@@ -46,6 +47,8 @@ def specialize(computation: Computation, ctx: Context) -> Computation:
         if node.kind is Kind.CONTROL:
             values = specialize_control(node, inputs, host_of(node), specialize, ctx)
             return None if values is None else tuple(values)
+        if node.op in (deferred, deferred_grad):
+            return tuple(expand(node, inputs, host_of(node)))
         if any(i < len(inputs) for i in node.op.host_inputs):
             return _resolve_host_inputs(node, inputs, placeholders, ctx)
         return None

@@ -14,8 +14,9 @@ import numpy as np
 
 import graphc.ir.ops as _ops  # fills the op table
 from graphc.ir.computation import Computation, cut, topological_order
-from graphc.ir.dtypes import DType, bool_, float64, int32
-from graphc.ir.graph import Graph, Node, Value, convert
+from graphc.ir.dtypes import DType, bool_, float64, int32, int64
+from graphc.ir.graph import Graph, Node, Value, convert, next_serial
+from graphc.ir.ops.control import BranchPlan, LoopPlan, build_branch
 from graphc.ir.table import OPS, NoGradient
 
 assert _ops
@@ -116,7 +117,9 @@ class Builder:
         self.moves = (
             self.binary, self.unary, self.reduction, self.binary, self.movement, self.contraction,
             self.selection, self.unary, self.movement, self.position, self.row, self.normalized,
+            self.control,
         )  # fmt: skip
+        self.depth = 0  # of the loops and branches around what is built
 
     # -- what the steps are made of
 
@@ -168,6 +171,53 @@ class Builder:
     def step(self) -> None:
         """One more value in the pool."""
         self.pool.append(self.moves[self.choose(len(self.moves))](self.pick()))
+
+    # -- loops and branches
+
+    def control(self, x: Value) -> Value:
+        if self.depth == 2:
+            return self.unary(x)
+        self.depth += 1
+        result = self.loop(x) if self.choose(3) else self.branch(x)
+        self.depth -= 1
+        return result
+
+    def inside(self, params: Sequence[Value]) -> Value:
+        """What a few steps make of the parameters, and of a value from outside."""
+        outer, self.pool = self.pool, [*self.pool[-1:], *params]
+        for _ in range(1 + self.choose(3)):
+            self.step()
+        result, self.pool = self.pool[-1], outer
+        return result
+
+    def loop(self, x: Value) -> Value:
+        """x is carried and, where it has some rows, gone through as well."""
+        first, shape = next_serial(), x.type.static_shape
+        step = OPS["placeholder"](dtype=int64, shape=())
+        state = OPS["placeholder"](dtype=self.dtype, shape=shape)
+        rows = bool(shape) and shape[0] < 6 and bool(self.choose(2))
+        row = [OPS["placeholder"](dtype=self.dtype, shape=shape[1:])] if rows else []
+        made = self.inside([state, *row, OPS["cast"](step, dtype=self.dtype)])
+        after = self.tame(state + OPS["reduce_sum"](made, axis=None))
+        plan = LoopPlan(
+            step, [(state, x, after)], [(r, x) for r in row], [made],
+            shape[0] if rows else self.choose(4), [], reverse=bool(self.choose(2)), first=first,
+        )  # fmt: skip
+        (final,), (stack,) = plan.build()
+        if stack.type.size <= _MOST_ELEMENTS:
+            self.pool.append(stack)
+        return final
+
+    def branch(self, x: Value) -> Value:
+        """One of two values of x's shape, by the sign of a sum."""
+        condition = OPS["less"](OPS["reduce_sum"](x, axis=None), self.constant(0.5))
+        plans = []
+        for _ in range(2):
+            first = next_serial()
+            made = self.tame(x + OPS["reduce_sum"](self.inside([x]), axis=None))
+            plans.append(BranchPlan([made], [], first))
+        (result,), _ = build_branch(condition, (plans[0], plans[1]))
+        return result
 
     # -- steps
 

@@ -69,7 +69,7 @@ class Dots:
             if view is not None:
                 return view
         value = self._values.emit(e)
-        matrix, wide, _ = self._dense(dtype, _MATRIX, batch, rows, columns)
+        matrix, wide = self._dense(dtype, _MATRIX, batch, rows, columns)
         self._frame.line(f"{wide}[...] = {value.text}")
         self._registers.drop(value)
         return matrix
@@ -93,8 +93,8 @@ class Dots:
         batch: Sequence[int],
         rows: Sequence[int],
         columns: Sequence[int],
-    ) -> tuple[str, str, Operand]:
-        """A register as a dense matrix, and the same memory over the kernel's axes."""
+    ) -> tuple[str, str]:
+        """A register as a dense matrix, never dropped, and its memory over the kernel's axes."""
         frame = self._frame
         order = [*batch, *rows, *columns]
         flat = self._registers.take_shape(dtype, (self._extent(order),), kind)
@@ -103,7 +103,7 @@ class Dots:
         dense = self._shape(batch, rows, columns)
         frame.bound.append(f"{matrix} = {flat.text}.reshape({dense})")
         frame.bound.append(f"{wide} = {flat.text}.reshape({shape}).transpose({place})")
-        return matrix, wide, flat
+        return matrix, wide
 
     # -- results: the text that matmul writes to, and the product over the kernel's axes
 
@@ -133,9 +133,8 @@ class Dots:
         return access if same and value == loop.Ref(stmt.name, stmt.dtype) else None
 
     def _kept(self, stmt: loop.Dot, g: _Groups) -> tuple[str, Operand]:
-        """A register, pinned: what follows reads it through the second name."""
-        matrix, wide, flat = self._dense(stmt.dtype, _PRODUCT, g.batch, g.rows, g.columns)
-        self._registers.pin(flat)
+        """A register of its own, which what follows reads through the second name."""
+        matrix, wide = self._dense(stmt.dtype, _PRODUCT, g.batch, g.rows, g.columns)
         return matrix, Operand(wide, stmt.dtype, self._frame.scope[stmt.name])
 
     # -- shapes

@@ -76,7 +76,7 @@ class Frame:
         self.line(f"hi = min(lo + {size}, {end})")
         yield
         self._indent, self.outer, self.tile = "", (), None
-        self.forget_parts()
+        self._parts.clear()
 
     def _open(self, header: str) -> None:
         self.line(header)
@@ -112,10 +112,6 @@ class Frame:
             self._parts[text] = self.new("u")
             self.line(f"{self._parts[text]} = {text}")
         return self._parts[text]
-
-    def forget_parts(self) -> None:
-        """Parts are named again: what follows is another pass over the arrays."""
-        self._parts.clear()
 
     def shape(self, span: frozenset[int]) -> tuple[int, ...]:
         """The shape of a value over `span`: whole, or of a tile."""

@@ -58,7 +58,6 @@ def _phases(frame: Frame, statements: Statements, phases: Phases) -> None:
             statements.start(phase.inside)
             with frame.loops(tile):
                 statements.emit(phase.inside, accumulate=True)
-            statements.forget(phase.recomputed)
         statements.emit(phase.after, keep=True)
 
 

@@ -38,12 +38,10 @@ class Tiles:
 class Phase:
     """Statements in a loop over the row, then those without it.
 
-    `recomputed` are names in the loop that hold a part of the row: later phases compute them
-    again.
+    A let inside names a part of the row: later phases that read it have it inside again.
     """
 
     inside: tuple[loop.Stmt, ...]
-    recomputed: tuple[str, ...]
     after: tuple[loop.Stmt, ...]
 
 
@@ -147,10 +145,9 @@ def _phase(
     own = [i for i, s in enumerate(body) if levels[i] == level and not isinstance(s, loop.Let)]
     over = {i for i in own if _crosses(body[i], reduced, scope)}
     needed = _needed(body, over, known)
-    after = [i for i in own if i not in over] + _lets_after(kernel, level, levels, known, scope)
+    after = [i for i in own if i not in over] + _lets_after(kernel, level, levels, scope)
     return Phase(
         tuple(body[i] for i in sorted(over | needed)),
-        tuple(s.name for i in sorted(needed) if isinstance(s := body[i], loop.Let)),
         tuple(body[i] for i in sorted(after)),
     )
 
@@ -166,11 +163,7 @@ def _crosses(stmt: loop.Stmt, reduced: set[int], scope: Mapping[str, frozenset[i
 
 
 def _lets_after(
-    kernel: Kernel,
-    level: int,
-    levels: Sequence[int],
-    known: set[str],
-    scope: Mapping[str, frozenset[int]],
+    kernel: Kernel, level: int, levels: Sequence[int], scope: Mapping[str, frozenset[int]]
 ) -> list[int]:
     """The lets without the row that what is known after the phase's loop is enough for."""
     ready = (level + 1,) if level else (0, 1)
@@ -178,10 +171,7 @@ def _lets_after(
     return [
         i
         for i, s in enumerate(kernel.body)
-        if isinstance(s, loop.Let)
-        and levels[i] in ready
-        and not scope[s.name] & reduced
-        and s.name not in known
+        if isinstance(s, loop.Let) and levels[i] in ready and not scope[s.name] & reduced
     ]
 
 

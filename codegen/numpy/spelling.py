@@ -37,11 +37,15 @@ def literal(value: float | int | bool, dtype: DType) -> str:
 
 def attributes_text(attrs: Mapping[str, object]) -> str:
     """The attributes as a Python literal; dtypes by name."""
-    parts = (
-        f'"{k}": as_dtype("{v.name}")' if isinstance(v, DType) else f'"{k}": {v!r}'
-        for k, v in attrs.items()
-    )
-    return "{" + ", ".join(parts) + "}"
+    return "{" + ", ".join(f'"{k}": {_literal(v)}' for k, v in attrs.items()) + "}"
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, DType):
+        return f'as_dtype("{value.name}")'
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    return repr(value)
 
 
 def call_text(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from graphc.codegen.numpy.dots import Dots
 from graphc.codegen.numpy.frame import Frame, span_of
@@ -51,7 +50,6 @@ class Statements:
                     self._store(access, value)
                 case _:
                     raise AssertionError(f"alone in its kernel: {stmt}")
-        self._frame.forget_parts()
 
     def start(self, stmts: Sequence[loop.Stmt]) -> None:
         """Totals for the reductions, which a loop adds to."""
@@ -62,20 +60,45 @@ class Statements:
                 first = literal(neutral(stmt.op, stmt.dtype), stmt.dtype)
                 self._frame.line(f"{total.text}.fill({first})")
 
-    def forget(self, names: Sequence[str]) -> None:
-        """The names have no value any more; their registers are free."""
-        for name in names:
-            self.registers.drop(self._values.names.pop(name))
-
     # -- lets
 
     def _let(self, stmt: loop.Let, rest: Sequence[loop.Stmt], keep: bool) -> None:
-        operand = self._values.emit(stmt.value, self._direct_target(stmt, rest))
-        if isinstance(stmt.value, loop.Ref):
-            operand = replace(operand, slot=None)  # two names for one register: neither frees it
+        names, value = self._values.names, stmt.value
+        if isinstance(value, loop.Ref):
+            self.registers.pin(names[value.name])  # two names for one register: neither frees it
+        target = self._direct_target(stmt, rest)
+        if target is None and self._is_overwritten(stmt, rest):
+            target = self.registers.take(value.dtype, self._frame.scope[stmt.name])
+        names[stmt.name] = self._values.emit(value, target)
         if keep:
-            self.registers.pin(operand)
-        self._values.names[stmt.name] = operand
+            self.registers.pin(names[stmt.name])
+
+    def _is_overwritten(self, stmt: loop.Let, rest: Sequence[loop.Stmt]) -> bool:
+        """True for a view that is read after a write to its memory: only a copy keeps its value."""
+        value = stmt.value
+        if not isinstance(value, loop.Load) or not value.is_plain:
+            return False
+        buffer, written, names = value.pieces[0].buffer, self._written_by(rest), {stmt.name}
+        overwritten = False
+        for later, target in zip(rest, written, strict=True):
+            read = {n for e in loop.expressions(later) for n in loop.refs(e)}
+            if overwritten and read & names:
+                return True
+            if isinstance(later, loop.Let) and isinstance(later.value, loop.Ref) and read & names:
+                names.add(later.name)
+            overwritten |= target is not None and self._frame.overlap(buffer, target)
+        return False
+
+    @staticmethod
+    def _written_by(stmts: Sequence[loop.Stmt]) -> list[str | None]:
+        """Per statement the buffer that it may write to: a let, where its value is stored."""
+        stores = [s for s in stmts if isinstance(s, loop.Store)]
+        targets = {s.value.name: s.access.buffer for s in stores if isinstance(s.value, loop.Ref)}
+        return [
+            s.access.buffer if isinstance(s, loop.Store)
+            else targets.get(s.name) if isinstance(s, loop.Let) else None
+            for s in stmts
+        ]  # fmt: skip
 
     def _direct_target(self, stmt: loop.Let, rest: Sequence[loop.Stmt]) -> Operand | None:
         """The buffer into which the let may compute right away, when it is stored as it is."""

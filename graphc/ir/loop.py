@@ -325,6 +325,12 @@ class Kernel:
         return tuple(found)
 
     @cached_property
+    def gathered(self) -> frozenset[str]:
+        """Buffers of which data say what is read."""
+        parts = (e for s in self.body for x in expressions(s) for e in walk(x))
+        return frozenset(e.access.buffer for e in parts if isinstance(e, Gather))
+
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Buffers read from outside the kernel, in order of first use."""
         names: dict[str, None] = dict.fromkeys([n for p in self.parts for n in p.inputs])

@@ -52,6 +52,7 @@ def verify_computation(
         done.add(node)
         if node not in seen:
             _check_node(node, after)
+            _check_bodies(node, after, seen)
             seen.add(node)
         if level:
             _check_stage(node, level, after)
@@ -80,6 +81,18 @@ def _check_node(node: Node, after: str) -> None:
     if types != node.types:
         inferred, declared = (", ".join(map(str, t)) for t in (types, node.types))
         _fail(after, f"{_text(node)} has type {declared}, but its type rule gives {inferred}")
+
+
+def _check_bodies(node: Node, after: str, seen: set[Node]) -> None:
+    """The computations that are attributes of a loop or branch read nothing but their inputs."""
+    for name, body in node.attrs.items():
+        if not isinstance(body, Computation):
+            continue
+        inside = f"{after}, in the {name} of {node.name!r}"
+        verify_computation(body, inside, seen)
+        for inner in body.nodes:
+            if inner.op.name == "placeholder" and inner not in body.inputs:
+                _fail(inside, f"{_text(inner)} is read but is no input")
 
 
 def _check_stage(node: Node, level: int, after: str) -> None:

@@ -14,14 +14,14 @@ from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
 from graphc.passes.manager import run_passes
-from graphc.passes.pipeline import PIPELINE
+from graphc.passes.pipeline import PIPELINE, Bodies
 
 Given = Mapping[Node, np.ndarray]
 
 
 def compiled(computation: Computation, fuse: bool = True) -> tuple[Program, Context]:
     """The program through the whole pipeline, verified after each pass."""
-    ctx = Context(Settings(fuse=fuse))
+    ctx = Context(Settings(fuse=fuse), pipeline=Bodies())
     program = run_passes(PIPELINE, computation, ctx)
     assert isinstance(program, Program)
     return program, ctx

@@ -413,3 +413,11 @@ def test_kernels_over_other_axes_may_not() -> None:
     result = merge_beside(a, columns, made, (), LIMITS)
     assert isinstance(result, Refusal)
     assert result.reason == "SPACE"
+
+
+def test_a_gather_of_one_element_is_not_affine_either() -> None:
+    """Its access looks like that of the store, for an axis of one element has no stride."""
+    made = buffers(x=(4, 1), t=(4, 1), y=(4, 1))
+    a = flat("a", apply("exp", load("x", 1)), at("t", 1), 4)
+    taken = Gather(at("t", 1), Const(0, F), 0, 1, F)
+    assert refusal(a, flat("b", taken, at("y", 1), 4), made) == "NON_AFFINE"

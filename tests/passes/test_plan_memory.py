@@ -36,6 +36,7 @@ from graphc.passes.fuse import fuse
 from graphc.passes.group_updates import group_updates
 from graphc.passes.lower import lower
 from graphc.passes.order import KernelGraph, depth_first, most_freed, order
+from graphc.passes.pipeline import Bodies
 from graphc.passes.plan_memory import (
     ALIGNMENT,
     find_slots,
@@ -274,15 +275,17 @@ def test_training_graphs_stay_near_the_bound(layers: int) -> None:
 
 
 def fused(computation: Computation) -> tuple[Program, Context]:
-    ctx = Context(Settings())
+    ctx = Context(Settings(), pipeline=Bodies())
     return group_updates(fuse(lower(computation, ctx), ctx), ctx), ctx
 
 
 def primitive(computation: Computation) -> Computation:
     from graphc.passes.decompose import decompose
+    from graphc.passes.regions import regions
     from graphc.passes.specialize import specialize
 
-    return decompose(specialize(computation, Context()), Context())
+    ctx = Context(pipeline=Bodies())
+    return decompose(regions(specialize(computation, ctx), ctx), ctx)
 
 
 def test_every_schedule_respects_what_must_come_first() -> None:

@@ -42,7 +42,10 @@ def test_random_updates(data: st.DataObject) -> None:
     check(computation, arrays)
 
 
-@pytest.mark.parametrize("seed", range(40))
+# 257: two readers of one buffer were merged in an order that merges before had turned around
+@pytest.mark.parametrize("seed", [*range(40), 257])
 def test_long_random_graphs(seed: int) -> None:
-    outputs, feeds = random_graph(chooser(seed), steps=30, backward=seed % 2 == 1)
+    outputs, feeds = random_graph(
+        chooser(seed), exact=seed != 257, steps=30, backward=seed % 2 == 1
+    )
     check(cut(outputs, (), [n.outputs[0] for n in feeds]), feeds, 1e-9, 1e-9)

@@ -59,8 +59,8 @@ def test_two_variables_stay_together() -> None:
         for _ in range(25):
             delay = rng.uniform(0.001, 0.01)
             timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
             try:
+                timer.start()
                 while True:
                     train()
             except KeyboardInterrupt:
