@@ -227,7 +227,7 @@ class _While:
             roots = [self.condition, *(self.next[i] for i in needed)]
         params = [self.params[i] for i in sorted(needed)]
         inside = {n for n in nodes if n.serial >= self.first}
-        captured = [v for v, _ in find_captures(roots, set(params), inside)]
+        captured = [v for v, _ in find_captures(roots, set(params), inside, self.first)]
         given = [self.initial[i] for i in sorted(needed)] + captured
         scalar = all(p.type.rank == 0 and not p.dtype.is_floating for p in params)
         if not scalar or not params or not is_known_on_host([*given, *roots], set(params)):

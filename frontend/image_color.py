@@ -20,7 +20,7 @@ from graphc.ir.ops import reduce as red
 from graphc.ir.ops import slicing
 from graphc.ir.table import OPS
 
-Convert = Callable[[Value, DType], Value]
+Convert = Callable[[Any, Any], Value]
 
 # -- dtypes
 
@@ -42,7 +42,8 @@ def convert_image_dtype(
         if x.dtype.is_integer and target.is_integer:
             return _between_integers(x, target, convert_)
         if x.dtype.is_integer:
-            return cast(x, target) * (1.0 / x.dtype.max)
+            scaled: Value = cast(x, target) * (1.0 / x.dtype.max)
+            return scaled
         if target.is_floating:
             return cast(x, target)
         return convert_(x * (target.max + 0.5), target)
@@ -52,8 +53,8 @@ def _between_integers(x: Value, target: DType, convert_: Convert) -> Value:
     if x.dtype.max > target.max:
         scale = (x.dtype.max + 1) // (target.max + 1)
         return convert_(pw.floordiv(x, convert(scale, like=x.dtype)), target)
-    scale = (target.max + 1) // (x.dtype.max + 1)
-    return convert_(x, target) * scale
+    wide = convert_(x, target)
+    return pw.multiply(wide, convert((target.max + 1) // (x.dtype.max + 1), like=target))
 
 
 def _as_float(image: Any) -> tuple[Value, DType]:

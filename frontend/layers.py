@@ -156,7 +156,12 @@ class Dropout(Layer):
         if flag is not None and not bool(flag):
             return OPS["identity"](x, name="Identity")
         dropped = nn.dropout(x, noise_shape=self.noise_shape, seed=self.seed, rate=self.rate)
-        return dropped if flag is not None else where(cast(training, bool_), dropped, x)
+        return dropped if flag is not None else where(_flag(training), dropped, x)
+
+
+def _flag(training: Any) -> Value:
+    """The tensor `training` as one bool: a placeholder without a shape is taken for a scalar."""
+    return OPS["reshape"](cast(training, bool_), shape=())
 
 
 def dropout(
@@ -271,7 +276,7 @@ class BatchNormalization(Layer):
         batch = nn.moments(x, [i for i in range(x.type.rank or 0) if i != axis])
         share: Any = 1.0 - self.momentum
         if flag is None:  # outside training the averages move by nothing
-            training = cast(training, bool_)
+            training = _flag(training)
             share = where(training, convert(share, dtype=float32), convert(0.0))
         own = (batch[0], batch[1] * _correction(x, axis)) if self._is_fused(x, axis) else batch
         for average, target in zip(averages, own, strict=True):

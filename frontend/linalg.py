@@ -7,10 +7,33 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from graphc.frontend.arguments import as_value, axes_argument, either, same_dtype, static_ints
+from graphc.frontend.einsum import einsum
 from graphc.frontend.framework import name_scope
 from graphc.frontend.math import add_n
+from graphc.frontend.matrices import (
+    band_part,
+    cholesky,
+    cholesky_solve,
+    cross,
+    det,
+    diag,
+    diag_part,
+    inv,
+    logdet,
+    lstsq,
+    matrix_transpose,
+    qr,
+    self_adjoint_eig,
+    self_adjoint_eigvals,
+    set_diag,
+    slogdet,
+    solve,
+    svd,
+    trace,
+    triangular_solve,
+)
 from graphc.frontend.sources import eye
-from graphc.ir.errors import AttributeValueError, ShapeError, UnsupportedOp
+from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
@@ -81,66 +104,6 @@ def _rank(x: Value, what: str) -> int:
     if x.type.rank is None:
         raise ShapeError(f"{what} needs a tensor of known rank, got {x!r}")
     return x.type.rank
-
-
-def einsum(equation: str, *inputs: Any, name: str | None = None) -> Value:
-    """Einstein's sum of products of one or more tensors, from left to right.
-
-    Each label stands once per tensor; `...` is not offered (UnsupportedOp).
-    """
-    terms, out = _parsed(equation, len(inputs))
-    values = same_dtype(inputs)
-    for term, value in zip(terms, values, strict=True):
-        if len(term) != _rank(value, "einsum"):
-            raise ShapeError(
-                f"einsum {equation!r}: {value!r} has not the {len(term)} dims {term!r}"
-            )
-    with name_scope(name, "einsum") as scope:
-        labels, result = terms[0], values[0]
-        for i, (term, value) in enumerate(zip(terms[1:], values[1:], strict=True), start=2):
-            later = out + "".join(terms[i:])
-            result, labels = _summed(result, labels, later + term)
-            value, term = _summed(value, term, later + labels)
-            kept = "".join(c for c in dict.fromkeys(labels + term) if c in later)
-            kept = out if not terms[i:] else kept
-            result = contract(result, value, spec=f"{labels},{term}->{kept}")
-            labels = kept
-        result, labels = _summed(result, labels, out)
-        perm = tuple(labels.index(c) for c in out)
-        return mv.transpose(result, perm=perm, name=scope)
-
-
-def _parsed(equation: str, count: int) -> tuple[list[str], str]:
-    text = equation.replace(" ", "")
-    if "." in text:
-        raise UnsupportedOp(f"einsum {equation!r}: '...' is not offered; write the labels out")
-    left, arrow, out = text.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        out = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    if len(terms) != count:
-        raise AttributeValueError(f"einsum {equation!r} is of {len(terms)} tensors, got {count}")
-    if not set(out) <= set(left) or any(len(set(t)) < len(t) for t in (*terms, out)):
-        raise AttributeValueError(f"einsum {equation!r}: a label repeats, or comes from nowhere")
-    return terms, out
-
-
-def _summed(x: Value, labels: str, needed: str) -> tuple[Value, str]:
-    """`x` summed over the labels that nothing else needs."""
-    axes = tuple(i for i, c in enumerate(labels) if c not in needed)
-    kept = "".join(c for c in labels if c in needed)
-    return (red.reduce_sum(x, axis=axes) if axes else x), kept
-
-
-def trace(x: Any, name: str | None = None) -> Value:
-    """The sum of the diagonal of the last two dims, of known sizes."""
-    value = as_value(x)
-    shape = value.type.shape
-    if shape is None or len(shape) < 2 or not all(isinstance(d, int) for d in shape[-2:]):
-        raise ShapeError(f"trace needs matrices of known size, got {value!r}")
-    rows, columns = shape[-2:]
-    mask = eye(rows, columns, dtype=value.dtype)
-    return red.reduce_sum(value * mask, axis=(-2, -1), name=name or "Trace")
 
 
 def norm(
@@ -235,3 +198,12 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Val
         limit = convert(clip_norm, like=x.dtype)
         factor = limit / pw.maximum(length / count, limit)
         return pw.multiply(x, factor, name=scope)
+
+
+__all__ = [
+    "band_part", "batch_matmul", "cholesky", "cholesky_solve", "clip_by_average_norm",
+    "clip_by_global_norm", "clip_by_norm", "clip_by_value", "cross", "det", "diag", "diag_part",
+    "einsum", "eye", "global_norm", "inv", "logdet", "lstsq", "matmul", "matrix_transpose", "norm",
+    "qr", "self_adjoint_eig", "self_adjoint_eigvals", "set_diag", "slogdet", "solve", "svd",
+    "tensordot", "trace", "triangular_solve",
+]  # fmt: skip

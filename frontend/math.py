@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from graphc.frontend import segments
@@ -27,7 +28,7 @@ from graphc.ir.table import OPS, Op
 from graphc.ir.types import merge_shapes
 
 
-def _unary(op: Op, doc: str) -> Any:
+def _unary(op: Op, doc: str) -> Callable[..., Value]:
     def call(x: Any, name: str | None = None) -> Value:
         return op(x, name=name)
 
@@ -36,7 +37,7 @@ def _unary(op: Op, doc: str) -> Any:
     return call
 
 
-def _binary(op: Op, doc: str) -> Any:
+def _binary(op: Op, doc: str) -> Callable[..., Value]:
     def call(x: Any, y: Any, name: str | None = None) -> Value:
         return op(x, y, name=name)
 
@@ -289,7 +290,7 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Value:
 # -- reductions
 
 
-def _reduction(op: Op, doc: str) -> Any:
+def _reduction(op: Op, doc: str) -> Callable[..., Value]:
     def call(
         input_tensor: Any,
         axis: Any = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from graphc.frontend import rnn_cells as rnn_cell
@@ -11,12 +12,12 @@ from graphc.frontend.arguments import (
     same_dtype,
     static_int,
 )
-from graphc.frontend.array import gather
 from graphc.frontend.dropout import dropout
 from graphc.frontend.framework import name_scope
 from graphc.frontend.linalg import matmul
 from graphc.frontend.math import cast, log_sigmoid, sigmoid, tanh
 from graphc.frontend.normalization import (
+    batch_norm_with_global_normalization,
     batch_normalization,
     bias_add,
     fused_batch_norm,
@@ -38,6 +39,22 @@ from graphc.frontend.sampling import (
     nce_loss,
     sampled_softmax_loss,
     uniform_candidate_sampler,
+)
+from graphc.frontend.sequences import (
+    ctc_greedy_decoder,
+    ctc_loss,
+    embedding_lookup,
+    embedding_lookup_sparse,
+)
+from graphc.frontend.spatial import (
+    batch_to_space,
+    batch_to_space_nd,
+    depth_to_space,
+    dilation2d,
+    erosion2d,
+    space_to_batch,
+    space_to_batch_nd,
+    space_to_depth,
 )
 from graphc.frontend.windowing import (
     atrous_conv2d,
@@ -228,6 +245,25 @@ def weighted_cross_entropy_with_logits(
     return losses.weighted_cross_entropy(y, x, weight, name=name or "logistic_loss")
 
 
+def log_poisson_loss(
+    targets: Any, log_input: Any, compute_full_loss: bool = False, name: str | None = None
+) -> Value:
+    """exp(x) - x z: -log p(z) of a Poisson distribution of mean exp(x), but for a term of z alone.
+
+    compute_full_loss adds Stirling's approximation of log(z!), where z > 1.
+    """
+    with name_scope(name, "log_poisson_loss"):
+        z, x = same_dtype([targets, log_input])
+        loss = pw.exp(x) - x * z
+        if not compute_full_loss:
+            return loss
+        one = convert(1, like=z.dtype)
+        safe = pw.maximum(z, one)
+        stirling = safe * pw.log(safe) - safe + pw.log(safe * (2 * math.pi)) * 0.5
+        apart = pw.logical_and(z >= 0.0, z <= 1.0)
+        return loss + pw.where(apart, mv.zeros_like(stirling), stirling)
+
+
 def l2_loss(t: Any, name: str | None = None) -> Value:
     """Half the sum of the squares."""
     return norm.l2_loss(t, name=name or "L2Loss")
@@ -259,29 +295,6 @@ def relu_layer(x: Any, weights: Any, biases: Any, name: str | None = None) -> Va
 # -- indexing
 
 
-def embedding_lookup(
-    params: Any,
-    ids: Any,
-    partition_strategy: str = "mod",
-    name: str | None = None,
-    validate_indices: bool = True,
-    max_norm: Any = None,
-) -> Value:
-    """The rows of `params` at `ids`. params: [rows, ...] -> [*ids.shape, ...]."""
-    del partition_strategy, validate_indices
-    if isinstance(params, (list, tuple)):
-        if len(params) != 1:
-            raise AttributeValueError("embedding_lookup takes one table here, not a partition")
-        (params,) = params
-    rows = gather(params, ids, name=name or "embedding_lookup")
-    if max_norm is None:
-        return rows
-    from graphc.frontend.linalg import clip_by_norm
-
-    first = as_value(ids).type.rank or 0
-    return clip_by_norm(rows, max_norm, axes=tuple(range(first, rows.type.rank or first)))
-
-
 class TopKV2(NamedTuple):
     """What top_k gives."""
 
@@ -311,7 +324,10 @@ __all__ = [
     "atrous_conv2d_transpose",
     "avg_pool",
     "avg_pool3d",
+    "batch_norm_with_global_normalization",
     "batch_normalization",
+    "batch_to_space",
+    "batch_to_space_nd",
     "bias_add",
     "bidirectional_dynamic_rnn",
     "conv1d",
@@ -324,12 +340,18 @@ __all__ = [
     "conv3d_transpose",
     "convolution",
     "crelu",
+    "ctc_greedy_decoder",
+    "ctc_loss",
+    "depth_to_space",
     "depthwise_conv2d",
     "depthwise_conv2d_native",
+    "dilation2d",
     "dropout",
     "dynamic_rnn",
     "elu",
     "embedding_lookup",
+    "embedding_lookup_sparse",
+    "erosion2d",
     "fixed_unigram_candidate_sampler",
     "fused_batch_norm",
     "gelu",
@@ -339,6 +361,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "local_response_normalization",
+    "log_poisson_loss",
     "log_sigmoid",
     "log_softmax",
     "log_uniform_candidate_sampler",
@@ -364,6 +387,9 @@ __all__ = [
     "softmax_cross_entropy_with_logits_v2",
     "softplus",
     "softsign",
+    "space_to_batch",
+    "space_to_batch_nd",
+    "space_to_depth",
     "sparse_softmax_cross_entropy_with_logits",
     "static_bidirectional_rnn",
     "static_rnn",

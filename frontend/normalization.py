@@ -63,6 +63,21 @@ def batch_normalization(
     )
 
 
+def batch_norm_with_global_normalization(
+    t: Any,
+    m: Any,
+    v: Any,
+    beta: Any,
+    gamma: Any,
+    variance_epsilon: float,
+    scale_after_normalization: bool,
+    name: str | None = None,
+) -> Value:
+    """batch_normalization, its arguments in another order; gamma only if it is to scale."""
+    scale = gamma if scale_after_normalization else None
+    return batch_normalization(t, m, v, beta, scale, variance_epsilon, name)
+
+
 def fused_batch_norm(
     x: Any,
     scale: Any,
@@ -142,6 +157,7 @@ def l2_normalize(
 
 
 __all__ = [
-    "batch_normalization", "bias_add", "fused_batch_norm", "l2_normalize", "layer_norm",
+    "batch_norm_with_global_normalization", "batch_normalization", "bias_add", "fused_batch_norm",
+    "l2_normalize", "layer_norm",
     "local_response_normalization", "lrn", "moments",
 ]  # fmt: skip

@@ -447,11 +447,17 @@ class DropoutWrapper(_Wrapper):
 
 
 class ResidualWrapper(_Wrapper):
-    """The cell's output plus its input."""
+    """The cell's output plus its input, or `residual_fn(input, output)`."""
+
+    def __init__(self, cell: RNNCell, residual_fn: Callable[[Any, Any], Any] | None = None) -> None:
+        super().__init__(cell)
+        self._residual = residual_fn
 
     def __call__(self, inputs: Any, state: Any, scope: Any = None) -> tuple[Any, Any]:
         """One step."""
         output, new = self._cell(inputs, state, scope)
+        if self._residual is not None:
+            return self._residual(inputs, output), new
         return as_value(inputs) + output, new
 
 

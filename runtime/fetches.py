@@ -7,7 +7,7 @@ function of their values (so a summary becomes the bytes of an event).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,21 @@ class FetchPlan:
     def assemble(self, results: Sequence[Any]) -> Any:
         """The fetched arrays in the shape of the fetches; a scalar array becomes a scalar."""
         return self._build([r[()] if r.ndim == 0 else r for r in results])
+
+
+def flat_feeds(feeds: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Feeds of tensors alone: one of a tuple of tensors (a SparseTensor) is one of each."""
+    if not any(isinstance(key, tuple) for key in feeds):
+        return feeds
+    flat = {}
+    for key, data in feeds.items():
+        if not isinstance(key, tuple):
+            flat[key] = data
+        elif len(key) == len(data):
+            flat.update(zip(key, data, strict=True))
+        else:
+            raise FeedError(f"{len(data)} arrays are fed for {len(key)} tensors: {key!r}")
+    return flat
 
 
 def feed_key(x: Any, graph: Graph) -> Value:

@@ -27,7 +27,7 @@ from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices import Device, open_device
 from graphc.runtime.devices.base import Executable, Storage
 from graphc.runtime.dump import make_dump_folder, write_dump
-from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
+from graphc.runtime.fetches import FetchPlan, feed_array, feed_key, flat_feeds
 from graphc.runtime.options import apply_config
 
 _log = logging.getLogger("graphc")
@@ -146,7 +146,7 @@ class Session:
     ) -> Any:
         """The fetches' values, nested as they are: arrays, scalars, and None for ops."""
         del options  # what it asks TensorFlow to trace, run_metadata holds in any case
-        feeds = feed_dict or {}
+        feeds = flat_feeds(feed_dict or {})
         start = time.time()
         prepared = self._prepare(fetches, tuple(feeds))
         arrays = prepared.arrays(self, feeds.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from graphc.data.dataset import Dataset, Run
 from graphc.data.elements import as_leaf
+from graphc.datasets.records import read_records
 from graphc.ir.dtypes import uint8
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.types import UNKNOWN, TensorType
@@ -22,24 +22,32 @@ _BYTES: Final = TensorType(uint8, (UNKNOWN,))
 Read = Callable[[IO[bytes], str], Iterator[bytes]]
 
 
-def _file_dataset(filenames: Any, compression: Any, read: Read, spec: TensorType) -> Dataset:
+def _names(filenames: Any) -> list[str]:
     names = [filenames] if isinstance(filenames, (str, bytes, Path)) else list(filenames)
     if not all(isinstance(n, (str, bytes, Path)) for n in names):
         raise AttributeValueError(f"filenames are strings or paths, got {filenames!r}")
-    if compression not in (None, "", "GZIP", "ZLIB"):
-        raise AttributeValueError(f"compression_type is '', 'GZIP' or 'ZLIB', got {compression!r}")
+    return [n.decode() if isinstance(n, bytes) else str(n) for n in names]
+
+
+def _compression(given: Any) -> str:
+    if given not in (None, "", "GZIP", "ZLIB"):
+        raise AttributeValueError(f"compression_type is '', 'GZIP' or 'ZLIB', got {given!r}")
+    return given or ""
+
+
+def _file_dataset(filenames: Any, compression: Any, read: Read, spec: TensorType) -> Dataset:
+    names, kind = _names(filenames), _compression(compression)
 
     def make(_: Run) -> Iterator[np.ndarray]:
-        for name in names:
-            path = name.decode() if isinstance(name, bytes) else str(name)
-            with _opened(path, compression) as file:
+        for path in names:
+            with _opened(path, kind) as file:
                 for record in read(file, path):
                     yield as_leaf(record)
 
     return Dataset(spec, make)
 
 
-def _opened(path: str, compression: str | None) -> IO[bytes]:
+def _opened(path: str, compression: str) -> IO[bytes]:
     if compression == "GZIP":
         return cast(IO[bytes], gzip.open(path, "rb"))
     if compression == "ZLIB":
@@ -89,44 +97,15 @@ def TFRecordDataset(
     buffer_size: Any = None,
     num_parallel_reads: Any = None,
 ) -> Dataset:
-    """The records of TFRecord files, as uint8 vectors; checksums are checked."""
+    """The records of TFRecord files, as uint8 vectors; DatasetFormatError where one is damaged."""
     del buffer_size, num_parallel_reads
-    return _file_dataset(filenames, compression_type, _records, _BYTES)
+    names, compression = _names(filenames), _compression(compression_type)
+
+    def make(_: Run) -> Iterator[np.ndarray]:
+        for name in names:
+            yield from map(as_leaf, read_records(name, compression))
+
+    return Dataset(_BYTES, make)
 
 
-def _records(file: IO[bytes], path: str) -> Iterator[bytes]:
-    """Length (8 bytes, little-endian), its checksum (4), the data, its checksum (4)."""
-    while head := file.read(12):
-        if len(head) < 12 or masked_crc32c(head[:8]) != struct.unpack("<I", head[8:])[0]:
-            raise ShapeError(f"{path} is no TFRecord file, or damaged: a record's length")
-        (length,) = struct.unpack("<Q", head[:8])
-        body = file.read(length + 4)
-        data = body[:length]
-        if len(body) < length + 4 or masked_crc32c(data) != struct.unpack("<I", body[length:])[0]:
-            raise ShapeError(f"{path} is cut off or damaged: a record of {length} bytes")
-        yield data
-
-
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-_TABLE: Final = _crc_table()
-
-
-def masked_crc32c(data: bytes) -> int:
-    """Castagnoli's checksum, rotated and shifted as TFRecord files have it."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-__all__ = ["FixedLengthRecordDataset", "TFRecordDataset", "TextLineDataset", "masked_crc32c"]
+__all__ = ["FixedLengthRecordDataset", "TFRecordDataset", "TextLineDataset"]

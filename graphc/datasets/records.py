@@ -73,7 +73,8 @@ class RecordWriter:
     def __init__(self, path: str | os.PathLike[str], compression: str = "") -> None:
         self._checksum = _checksum()
         self._compression = _check_compression(compression)
-        self._file: Any = gzip.open(path, "wb") if compression == "GZIP" else open(path, "wb")
+        opened = gzip.open if compression == "GZIP" else open
+        self._file: Any = opened(path, "wb")
         self._zlib = zlib.compressobj() if compression == "ZLIB" else None
 
     def write(self, record: bytes) -> None:

@@ -385,3 +385,25 @@ def test_batch_normalization(session: gc.Session, axis: int, flag: str, fused: A
         got = session.run([y, step], {x: image, training: False})[0]
         np.testing.assert_allclose(np.moveaxis(got, axis, -1), after, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(session.run(mean), before[0])
+
+
+def test_poisson_loss_and_the_old_batch_normalization(session: gc.Session) -> None:
+    z = np.array([0.0, 0.5, 1.0, 2.0, 7.0], np.float32)
+    x = np.linspace(-1, 2, 5, dtype=np.float32)
+    short, full = session.run(
+        [gc.nn.log_poisson_loss(z, x), gc.nn.log_poisson_loss(z, x, compute_full_loss=True)]
+    )
+    for got, whole in ((short, False), (full, True)):
+        want = functional.poisson_nll_loss(
+            torch.tensor(x), torch.tensor(z), full=whole, reduction="none"
+        )
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    mean, variance, beta, gamma = (np.float32(v) for v in ([1, 2], [4, 9], [1, 1], [5, 6]))
+    for scaled in (False, True):
+        got = session.run(
+            gc.nn.batch_norm_with_global_normalization(
+                X[:, :2], mean, variance, beta, gamma, 0.0, scaled
+            )
+        )
+        want = (X[:, :2] - mean) / np.sqrt(variance) * (gamma if scaled else 1) + beta
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)

@@ -245,9 +245,12 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "not both"),
     "tensordot": (
         lambda: gc.tensordot(A, A, [[0], [0, 1]]), gc.errors.AttributeValueError, "over 1 axes"),
-    "einsum dots": (lambda: gc.einsum("...a->a", A), gc.errors.UnsupportedOp, "labels"),
+    "einsum dots": (lambda: gc.einsum("...a->a", A), gc.errors.AttributeValueError, "the result"),
     "einsum diagonal": (
-        lambda: gc.einsum("aa->a", gc.eye(2)), gc.errors.AttributeValueError, "repeats"),
+        lambda: gc.einsum("aa->a", gc.zeros([2, 3])), gc.errors.ShapeError, "no diagonal"),
+    "einsum result": (
+        lambda: gc.einsum("ab->aa", A), gc.errors.AttributeValueError, "once each"),
+    "einsum rank": (lambda: gc.einsum("...abc->a", A), gc.errors.ShapeError, "3 dims"),
     "einsum count": (
         lambda: gc.einsum("ab,bc->ac", A), gc.errors.AttributeValueError, "2 tensors, got 1"),
     "norm": (lambda: gc.norm(A, "nuclear"), gc.errors.AttributeValueError, "orders"),

@@ -97,3 +97,64 @@ def test_nothing_to_save_and_no_folder(session: gc.Session, tmp_path: Path) -> N
     u = gc.Variable(1.0)
     with pytest.raises(gc.errors.UninitializedError):
         gc.train.Saver([u]).save(session, tmp_path / "u")
+
+
+def test_names_of_steps_and_lists(session: gc.Session, tmp_path: Path) -> None:
+    v = gc.Variable(1.0)
+    session.run(v.initializer)
+    saver = gc.train.Saver(pad_step_number=True)
+    path = saver.save(session, tmp_path / "m", np.int64(7), latest_filename="mine")
+    assert path.endswith("m-00000007") and gc.train.latest_checkpoint(tmp_path) is None
+    assert gc.train.latest_checkpoint(tmp_path, "mine") == path
+    saver.save(session, tmp_path / "n", write_state=False)
+    assert gc.train.latest_checkpoint(tmp_path, "mine") == path
+    assert saver.last_checkpoints == [path] and gc.train.checkpoint_exists(tmp_path / "n")
+    gc.train.remove_checkpoint(path)
+    saver.recover_last_checkpoints([path, str(tmp_path / "n")])
+    assert saver.last_checkpoints == [str(tmp_path / "n")]
+
+
+def test_some_checkpoints_are_kept_for_good(session: gc.Session, tmp_path: Path) -> None:
+    v = gc.Variable(1.0)
+    session.run(v.initializer)
+    for hours, left in ((-1.0, ["m-0", "m-1", "m-2"]), (1.0, ["m-2"])):
+        folder = tmp_path / str(hours)
+        folder.mkdir()
+        saver = gc.train.Saver(max_to_keep=1, keep_checkpoint_every_n_hours=hours)
+        for step in range(3):
+            saver.save(session, folder / "m", global_step=step)
+        assert sorted(p.stem for p in folder.glob("*.safetensors")) == left
+
+
+def test_a_checkpoint_is_read_without_a_graph(session: gc.Session, tmp_path: Path) -> None:
+    _, path = _saved(session, tmp_path)
+    for given in (path, tmp_path):
+        reader = gc.train.load_checkpoint(given)
+        assert reader.get_variable_to_shape_map() == {"v": [2]}
+        assert reader.get_variable_to_dtype_map() == {"v": gc.float32}
+        assert reader.has_tensor("v") and not reader.has_tensor("w")
+    np.testing.assert_array_equal(gc.train.load_variable(path, "v"), [1, 2])
+    assert gc.train.list_variables(path) == [("v", [2])]
+    with pytest.raises(gc.errors.CheckpointError, match="has no variable 'w'; it has v"):
+        reader.get_tensor("w")
+    with pytest.raises(gc.errors.CheckpointError, match="lists no checkpoint"):
+        gc.train.load_checkpoint(tmp_path.parent)
+
+
+def test_a_saver_is_built_late_and_reshapes(session: gc.Session, tmp_path: Path) -> None:
+    saver = gc.train.Saver(defer_build=True)
+    v, path = _saved(session, tmp_path)
+    saver.build()
+    saver.restore(session, path)
+    w = gc.Variable([[0.0], [0.0]])
+    gc.train.Saver({"v": w}, reshape=True).restore(session, path)
+    np.testing.assert_array_equal(session.run(w), [[1], [2]])
+    with pytest.raises(gc.errors.CheckpointError, match="but the variable is"):
+        gc.train.Saver({"v": w}).restore(session, path)
+    with pytest.raises(gc.errors.CheckpointError, match="path given is None"):
+        saver.restore(session, None)  # type: ignore[arg-type]
+    with gc.Graph().as_default():
+        with pytest.raises(gc.errors.CheckpointError, match="no variables"):
+            gc.train.Saver()
+        gc.train.Saver(allow_empty=True)
+    assert v.op.name == "v"

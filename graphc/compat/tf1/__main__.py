@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from graphc.compat.symbols import missing
+
 ROOT = "graphc.compat.tf1"
 
 
@@ -28,11 +30,10 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """A spec for tensorflow and what is below it; None for all else."""
         if fullname != "tensorflow" and not fullname.startswith("tensorflow."):
             return None
-        try:
-            found = importlib.util.find_spec(_own_name(fullname))
-        except ModuleNotFoundError:
-            found = None
-        return found and importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        if importlib.util.find_spec(_own_name(fullname)) is None:
+            why = missing(fullname.replace("tensorflow", "tf", 1))
+            raise ModuleNotFoundError(str(why), name=fullname)
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Our module itself, so that there are not two of it."""

@@ -15,5 +15,5 @@ def run(
     """Call `main(argv)`, default the program's own main, with what is no flag; then exit."""
     given = list(sys.argv if argv is None else argv)
     rest = flags.FLAGS(given)
-    function = main or sys.modules["__main__"].main  # type: ignore[attr-defined]
+    function = main or sys.modules["__main__"].main
     sys.exit(function(rest))

@@ -21,12 +21,13 @@ class _FlagValues:
     def __init__(self) -> None:
         self.__dict__["_parser"] = _new_parser()
         self.__dict__["_values"] = {}
+        self.__dict__["_bools"] = set()
         self.__dict__["_parsed"] = False
 
     def _define(self, name: str, default: Any, doc: str, parse: Callable[[str], Any]) -> None:
         options: dict[str, Any] = {"dest": name, "default": default, "help": doc, "type": parse}
         if parse is _parse_bool:
-            options |= {"nargs": "?", "const": True}
+            self._bools.add(name)
             self._parser.add_argument(f"--no{name}", dest=name, action="store_false")
         self._parser.add_argument(f"--{name}", f"-{name}", **options)
         self._values[name] = default
@@ -34,7 +35,11 @@ class _FlagValues:
 
     def _parse_flags(self, args: Sequence[str] | None = None) -> list[str]:
         """Read the command line (default: sys.argv); gives what is no flag."""
-        given, rest = self._parser.parse_known_args(sys.argv[1:] if args is None else list(args))
+        parser: argparse.ArgumentParser = self._parser
+        words = sys.argv[1:] if args is None else args
+        # a bool takes no value of its own word: `--loud rest` is true, and rest is no flag
+        words = [f"{w}=true" if w.lstrip("-") in self._bools and w[:1] == "-" else w for w in words]
+        given, rest = parser.parse_known_args(words)
         self._values.update(vars(given))
         self.__dict__["_parsed"] = True
         return rest

@@ -11,11 +11,12 @@ import numpy as np
 from graphc import summary
 from graphc.frontend import array, framework, sources
 from graphc.frontend.arguments import is_tensor
-from graphc.frontend.math import add, argmax, argmin, reciprocal
+from graphc.frontend.math import argmax, argmin
 from graphc.frontend.scopes import VariableScope, variable_scope
 from graphc.frontend.variables import local_variables_initializer
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Node, Value, convert, default_session, get_default_graph
+from graphc.ir.table import OPS
 
 # -- argument orders
 
@@ -64,13 +65,15 @@ def select(condition: Any, t: Any, e: Any, name: str | None = None) -> Value:
 def arg_max(input: Any, dimension: Any, output_type: Any = None, name: str | None = None) -> Value:
     """`argmax` with the axis required."""
     extra = {} if output_type is None else {"output_type": output_type}
-    return argmax(input, dimension, name=name, **extra)
+    result: Value = argmax(input, dimension, name=name, **extra)
+    return result
 
 
 def arg_min(input: Any, dimension: Any, output_type: Any = None, name: str | None = None) -> Value:
     """`argmin` with the axis required."""
     extra = {} if output_type is None else {"output_type": output_type}
-    return argmin(input, dimension, name=name, **extra)
+    result: Value = argmin(input, dimension, name=name, **extra)
+    return result
 
 
 def sparse_to_dense(
@@ -91,12 +94,12 @@ def sparse_to_dense(
     rows = at if rank == 2 else array.reshape(at, [-1, 1])
     each = array.broadcast_to(values, [array.shape(rows)[0]]) if values.type.rank == 0 else values
     default = convert(default_value, like=values.dtype)
-    return add(array.scatter_nd(rows, each - default, output_shape), default, name=name)
+    return OPS["add"](array.scatter_nd(rows, each - default, output_shape), default, name=name)
 
 
 def inv(x: Any, name: str | None = None) -> Value:
     """`reciprocal`, as it was called before 1.0."""
-    return reciprocal(x, name)
+    return OPS["reciprocal"](x, name=name)
 
 
 # -- summaries before 1.0
@@ -295,6 +298,6 @@ __all__ = [
     "arg_max", "arg_min", "assert_rank", "audio_summary", "concat", "concat_v2", "constant",
     "disable_eager_execution", "disable_v2_behavior", "executing_eagerly",
     "fixed_size_partitioner", "histogram_summary", "image_summary", "initialize_local_variables",
-    "inv", "merge_all_summaries", "merge_summary", "op_scope", "reverse", "scalar_summary", "select",
-    "sparse_to_dense", "split", "string", "variable_op_scope",
+    "inv", "merge_all_summaries", "merge_summary", "op_scope", "reverse", "scalar_summary",
+    "select", "sparse_to_dense", "split", "string", "variable_op_scope",
 ]  # fmt: skip

@@ -4,5 +4,14 @@ from graphc.compat.symbols import delegate
 
 __getattr__ = delegate(
     __name__,
-    submodules=("framework", "layers", "learn", "legacy_seq2seq", "rnn", "seq2seq", "slim", "training"),
+    submodules=(
+        "framework",
+        "layers",
+        "learn",
+        "legacy_seq2seq",
+        "rnn",
+        "seq2seq",
+        "slim",
+        "training",
+    ),
 )

@@ -9,10 +9,11 @@ from graphc.compat.symbols import delegate
 from graphc.frontend import nn
 from graphc.frontend.array import reshape, shape
 from graphc.frontend.framework import name_scope
-from graphc.frontend.math import add_n, cast, reduce_sum
+from graphc.frontend.math import add_n, cast
 from graphc.frontend.scopes import get_variable_scope, variable_scope
 from graphc.ir.errors import AttributeValueError
 from graphc.ir.graph import Value, convert
+from graphc.ir.ops.reduce import reduce_sum
 
 
 def sequence_loss_by_example(

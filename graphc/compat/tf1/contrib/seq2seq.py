@@ -8,9 +8,9 @@ from graphc.compat.symbols import delegate
 from graphc.frontend import array, nest, nn
 from graphc.frontend.arguments import as_value
 from graphc.frontend.framework import name_scope
-from graphc.frontend.math import reduce_sum
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Value
+from graphc.ir.ops.reduce import reduce_sum
 from graphc.ir.types import Dim
 
 
@@ -39,9 +39,9 @@ def sequence_loss(
         if average_across_timesteps and average_across_batch:
             return reduce_sum(losses) / (reduce_sum(w) + small)
         if average_across_timesteps:
-            return reduce_sum(losses, axis=1) / (reduce_sum(w, axis=1) + small)
+            return reduce_sum(losses, axis=(1,)) / (reduce_sum(w, axis=(1,)) + small)
         if average_across_batch:
-            return reduce_sum(losses, axis=0) / (reduce_sum(w, axis=0) + small)
+            return reduce_sum(losses, axis=(0,)) / (reduce_sum(w, axis=(0,)) + small)
         return losses
 
 

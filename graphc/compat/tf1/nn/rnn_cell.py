@@ -2,4 +2,4 @@
 
 from graphc.compat.symbols import delegate
 
-__getattr__ = delegate(__name__)
+__getattr__ = delegate(__name__, "graphc.frontend.rnn_cells")

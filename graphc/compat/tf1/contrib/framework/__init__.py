@@ -47,10 +47,11 @@ def get_variables_by_name(given_name: str, scope: Any = None) -> list[Variable]:
 get_model_variables = model_variables
 
 
-def model_variable(name: str, *args: Any, **kwargs: Any) -> Variable:
+def model_variable(name: str, shape: Any = None, dtype: Any = None, **kwargs: Any) -> Variable:
     """get_variable, also put into the collection of model variables."""
     extra = list(kwargs.pop("collections", None) or [GraphKeys.GLOBAL_VARIABLES])
-    return get_variable(name, *args, collections=[*extra, GraphKeys.MODEL_VARIABLES], **kwargs)
+    kwargs["collections"] = [*extra, GraphKeys.MODEL_VARIABLES]
+    return get_variable(name, shape, dtype, **kwargs)
 
 
 variable = get_variable

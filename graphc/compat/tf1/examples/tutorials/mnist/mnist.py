@@ -59,4 +59,5 @@ def training(loss: Any, learning_rate: Any) -> Node:
 
 def evaluation(logits: Any, labels: Any) -> Value:
     """How many of the batch are recognized."""
-    return reduce_sum(cast(nn.in_top_k(logits, labels, 1), int32))
+    hits: Value = reduce_sum(cast(nn.in_top_k(logits, labels, 1), int32))
+    return hits
