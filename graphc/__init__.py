@@ -61,6 +61,7 @@ from graphc.frontend.control_flow import (
     while_loop,
 )
 from graphc.frontend.debugging import Print, check_numerics
+from graphc.frontend.decoding import decode_raw
 from graphc.frontend.framework import (
     GraphKeys,
     add_to_collection,
@@ -214,6 +215,25 @@ from graphc.frontend.math import (
     unsorted_segment_sqrt_n,
     unsorted_segment_sum,
 )
+from graphc.frontend.matrices import band_part as matrix_band_part
+from graphc.frontend.matrices import (
+    cholesky,
+    cholesky_solve,
+    cross,
+    matrix_transpose,
+    qr,
+    self_adjoint_eig,
+    self_adjoint_eigvals,
+    svd,
+)
+from graphc.frontend.matrices import det as matrix_determinant
+from graphc.frontend.matrices import diag as matrix_diag
+from graphc.frontend.matrices import diag_part as matrix_diag_part
+from graphc.frontend.matrices import inv as matrix_inverse
+from graphc.frontend.matrices import lstsq as matrix_solve_ls
+from graphc.frontend.matrices import set_diag as matrix_set_diag
+from graphc.frontend.matrices import solve as matrix_solve
+from graphc.frontend.matrices import triangular_solve as matrix_triangular_solve
 from graphc.frontend.random import multinomial, random_normal, random_uniform, truncated_normal
 from graphc.frontend.rnn import (
     reverse_sequence,
@@ -239,6 +259,20 @@ from graphc.frontend.sources import (
     range,
     zeros,
     zeros_like,
+)
+from graphc.frontend.sparse import (
+    SparseTensor,
+    SparseTensorValue,
+    sparse_placeholder,
+    sparse_tensor_to_dense,
+)
+from graphc.frontend.spatial import (
+    batch_to_space,
+    batch_to_space_nd,
+    depth_to_space,
+    space_to_batch,
+    space_to_batch_nd,
+    space_to_depth,
 )
 from graphc.frontend.variables import (
     Variable,
@@ -326,6 +360,8 @@ __all__ = [
     "RunMetadata",
     "RunOptions",
     "Session",
+    "SparseTensor",
+    "SparseTensorValue",
     "Tensor",
     "TensorShape",
     "Variable",
@@ -353,6 +389,8 @@ __all__ = [
     "atan2",
     "atanh",
     "batch_matmul",
+    "batch_to_space",
+    "batch_to_space_nd",
     "bfloat16",
     "bitwise",
     "bool",
@@ -361,6 +399,8 @@ __all__ = [
     "cast",
     "ceil",
     "check_numerics",
+    "cholesky",
+    "cholesky_solve",
     "clip_by_average_norm",
     "clip_by_global_norm",
     "clip_by_norm",
@@ -374,9 +414,12 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cross",
     "cumprod",
     "cumsum",
     "data",
+    "decode_raw",
+    "depth_to_space",
     "device",
     "div",
     "div_no_nan",
@@ -455,6 +498,16 @@ __all__ = [
     "map_fn",
     "math",
     "matmul",
+    "matrix_band_part",
+    "matrix_determinant",
+    "matrix_diag",
+    "matrix_diag_part",
+    "matrix_inverse",
+    "matrix_set_diag",
+    "matrix_solve",
+    "matrix_solve_ls",
+    "matrix_transpose",
+    "matrix_triangular_solve",
     "maximum",
     "metrics",
     "minimum",
@@ -482,6 +535,7 @@ __all__ = [
     "placeholder",
     "placeholder_with_default",
     "pow",
+    "qr",
     "random",
     "random_crop",
     "random_normal",
@@ -519,6 +573,8 @@ __all__ = [
     "segment_min",
     "segment_prod",
     "segment_sum",
+    "self_adjoint_eig",
+    "self_adjoint_eigvals",
     "sequence_mask",
     "set_random_seed",
     "shape",
@@ -529,6 +585,11 @@ __all__ = [
     "size",
     "slice",
     "sort",
+    "space_to_batch",
+    "space_to_batch_nd",
+    "space_to_depth",
+    "sparse_placeholder",
+    "sparse_tensor_to_dense",
     "split",
     "sqrt",
     "square",
@@ -540,6 +601,7 @@ __all__ = [
     "sub",
     "subtract",
     "summary",
+    "svd",
     "switch_case",
     "tan",
     "tanh",

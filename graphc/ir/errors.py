@@ -94,6 +94,10 @@ class VerificationError(GraphcError, AssertionError):
     """A pass broke the graph or the program: a defect of graphc, with the pass and the node."""
 
 
+class ModelError(GraphcError, ValueError):
+    """A model file is broken, or refers to what it may not or what is not there."""
+
+
 class UnsupportedOp(GraphcError, NotImplementedError):
     """An op that is known but not offered, or not on this back end."""
 

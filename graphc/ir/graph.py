@@ -13,6 +13,7 @@ import itertools
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -410,6 +411,18 @@ def session_stack() -> list[Runner]:
     return _context.sessions
 
 
+@dataclass(frozen=True)
+class Trial:
+    """Nodes that may yet be taken back; see Graph.trial."""
+
+    graph: Graph
+    first: int
+
+    def undo(self) -> None:
+        """Take back what was made."""
+        self.graph.forget_since(self.first)
+
+
 class Graph:
     """What a user builds: an append-only list of named nodes with scopes and collections."""
 
@@ -512,6 +525,16 @@ class Graph:
             node = Node(op, inputs, attrs, types, full, user_location(), (), self.control, self)
             self._nodes[full] = node
         return node
+
+    @contextlib.contextmanager
+    def trial(self) -> Iterator[Trial]:
+        """Nodes made inside can be taken back, as long as nothing else reads them."""
+        yield Trial(self, next_serial())
+
+    def forget_since(self, serial: int) -> None:
+        """Take back the nodes made since."""
+        with self._lock:
+            self._nodes = {k: n for k, n in self._nodes.items() if n.serial < serial}
 
     @property
     def nodes(self) -> tuple[Node, ...]:

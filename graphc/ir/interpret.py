@@ -55,6 +55,8 @@ def _evaluate_node(node: Node, arrays: Arrays, run: int) -> None:
         results = (_evaluate_loop if node.op.name == "loop" else _evaluate_branch)(
             node, [arrays[v] for v in node.inputs], run
         )
+    elif node.op.name in ("deferred", "deferred_grad"):
+        results = _evaluate_deferred(node, [arrays[v] for v in node.inputs], run)
     elif node.op.numpy is not None:
         inputs = [arrays[v] for v in node.inputs]
         result = node.op.numpy(node.attrs, *inputs)
@@ -107,6 +109,18 @@ def _stacked(slices: Mapping[int, np.ndarray], trips: int, value: Value) -> np.n
 def _evaluate_branch(node: Node, inputs: list[np.ndarray], run: int) -> tuple[np.ndarray, ...]:
     body = node.attrs["then" if inputs[0] else "otherwise"]
     return tuple(evaluate(body.outputs, dict(zip(body.inputs, inputs[1:], strict=True)), run))
+
+
+def _evaluate_deferred(node: Node, inputs: list[np.ndarray], run: int) -> list[np.ndarray]:
+    """The expansion's value, which is built for arrays of these shapes."""
+    with detached(node):
+        params = [
+            OPS["placeholder"](dtype=v.dtype, shape=x.shape)
+            for v, x in zip(node.inputs, inputs, strict=True)
+        ]
+        given = {p.node: x for p, x in zip(params, inputs, strict=True)}
+        results = _ops.deferred.expand(node, params, lambda v: evaluate([v], given, run)[0])
+    return evaluate(results, given, run)
 
 
 def _evaluate_decomposed(node: Node, arrays: Arrays, run: int) -> list[np.ndarray]:

@@ -201,9 +201,7 @@ def _sections(lines: Sequence[str]) -> dict[str, range]:
     starts = [("", 0)]
     starts += [(x.split()[-1], i + 1) for i, x in enumerate(lines) if x.startswith("region ")]
     ends = [start - 1 for _, start in starts[1:]] + [len(lines)]
-    return {
-        name: range(start, end) for (name, start), end in zip(starts, ends, strict=True)
-    }
+    return {name: range(start, end) for (name, start), end in zip(starts, ends, strict=True)}
 
 
 _TOKEN: Final = re.compile(

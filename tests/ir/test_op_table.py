@@ -37,6 +37,7 @@ WITHOUT_SAMPLES = {
     "assign_sub": "tests/runtime/test_session.py", "no_op": "it has no output",
     "loop": "tests/control_programs.py", "branch": "tests/control_programs.py",
     "trip_count": "tests/control_programs.py",
+    "deferred": "tests/onnx", "deferred_grad": "tests/onnx",
     "random_unit": "random: tests/runtime and tests/codegen",
     "random_gauss": "random: tests/runtime and tests/codegen",
     "mean_spread": "through the gradient of reduce_mean",

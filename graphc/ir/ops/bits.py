@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.dtypes import as_dtype
+from graphc.ir.errors import DTypeError
 from graphc.ir.ops.pointwise import pointwise
-from graphc.ir.table import NoGradient, Op, Sample
+from graphc.ir.table import REQUIRED, Attrs, Kind, NoGradient, Op, Sample, Types, register
+from graphc.ir.types import TensorType
 
 _NO_GRADIENT = NoGradient("it is a function of integers", zero=True)
 _INTEGERS = "int uint"
@@ -62,4 +65,29 @@ left_shift = _bitwise(
 right_shift = _bitwise(
     "right_shift", np.right_shift, "right_shift({0}, {1})", samples=_shift_samples,
     doc="The floor of x / 2^y; 0, or -1 of negative x, where y is no number below x's width.",
+)  # fmt: skip
+
+
+def _bitcast_type(types: Types, attrs: Attrs) -> TensorType:
+    target = as_dtype(attrs["dtype"])
+    if target.itemsize != types[0].dtype.itemsize or target.is_bool:
+        raise DTypeError(f"bitcast needs a dtype of {types[0].dtype}'s width, got {target}")
+    return TensorType(target, types[0].shape)
+
+
+def _bitcast_samples() -> Iterable[Sample]:
+    x = np.array([[1.5, -0.0, np.inf], [2.0**-140, -3.0, 0.0]], np.float32)
+    yield Sample((x,), {"dtype": as_dtype("int32")})
+    yield Sample((np.arange(-3, 4, dtype=np.int64),), {"dtype": as_dtype("uint64")})
+    yield Sample((np.zeros((0, 2), np.float16),), {"dtype": as_dtype("int16")})
+
+
+bitcast = register(
+    Op(
+        "bitcast", Kind.OPAQUE, _bitcast_type,
+        numpy=lambda attrs, x: np.ascontiguousarray(x).view(as_dtype(attrs["dtype"]).numpy),
+        attrs={"dtype": REQUIRED},
+        grad=NoGradient("it is a function of bits", zero=True), samples=_bitcast_samples,
+        doc="The same bits as another dtype of the same width.",
+    )
 )  # fmt: skip

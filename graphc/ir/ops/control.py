@@ -159,7 +159,7 @@ class LoopPlan:
         results = [out for _, _, out in self.carried] + self.stacked
         params = {self.step, *(p for p, *_ in (*self.carried, *self.scanned, *self.captured))}
         varying = self._varying(results, params)
-        self.captured += find_captures(results, params, varying)
+        self.captured += find_captures(results, params, varying, self.first, self.older)
         outs = results + self._worth_saving(results, varying)
         feeds = [self.step, *(p for p, *_ in (*self.carried, *self.scanned))]
         feeds += [p for p, _ in self.captured]
@@ -198,7 +198,7 @@ class LoopPlan:
     def _varying(self, results: Sequence[Value], params: set[Value]) -> set[Node]:
         """The nodes that differ from step to step: they read a parameter, or draw numbers."""
         varying: set[Node] = set()
-        for node in topological_order(v.node for v in results):
+        for node in reached(results, params):
             draws = "key" in node.attrs and (node.serial >= self.first or node in self.older)
             if draws or any(v in params or v.node in varying for v in node.inputs):
                 varying.add(node)
@@ -223,15 +223,38 @@ def is_costly(node: Node) -> bool:
     return node.kind in kinds or "costly" in node.op.facts
 
 
-def find_captures(results: Sequence[Value], params: set[Value], inside: set[Node]) -> list[Pair]:
+def reached(results: Sequence[Value], stops: set[Value]) -> list[Node]:
+    """The nodes on which the results depend without passing through a stop, inputs first."""
+    seen: set[Node] = set()
+    stack = [v.node for v in results if v not in stops]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(v.node for v in node.inputs if v not in stops)
+    return [n for n in topological_order(v.node for v in results) if n in seen]
+
+
+def find_captures(
+    results: Sequence[Value],
+    params: set[Value],
+    inside: set[Node],
+    first: int,
+    older: frozenset[Node] = frozenset(),
+) -> list[Pair]:
     """What the inside of a body reads from outside, as pairs of itself; constants are its own.
 
-    In a loop, what does not depend on a parameter is outside: it is computed once.
+    In a loop, what does not depend on a parameter is outside: it is computed once. Of nodes in no
+    graph, those are outside that are older than the body (`older` are the body's, all the same).
     """
-    nodes = topological_order(v.node for v in results)
+    nodes = reached(results, params)
     reads = [v for n in nodes if n in inside for v in n.inputs] + list(results)
     outside = dict.fromkeys(v for v in reads if v.node not in inside and v not in params)
-    return [(v, v) for v in outside if v.node.op is not CONSTANT and v.node.graph is not None]
+    return [
+        (v, v) for v in outside
+        if v.node.op is not CONSTANT and v.node not in older
+        and (v.node.graph is not None or v.node.serial < first)
+    ]  # fmt: skip
 
 
 def region(results: Sequence[Value], feeds: Sequence[Value], first: int) -> Computation:

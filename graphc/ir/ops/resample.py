@@ -45,9 +45,7 @@ def _positions(size: int, new: int, align_corners: bool, half: bool) -> np.ndarr
     return moved
 
 
-def taps(
-    method: str, size: int, new: int, align_corners: bool = False, half: bool = False
-) -> Taps:
+def taps(method: str, size: int, new: int, align_corners: bool = False, half: bool = False) -> Taps:
     """Input positions and weights, each [new, taps], for resizing `size` pixels to `new`."""
     if method == "area":
         return _area_taps(size, new, align_corners)

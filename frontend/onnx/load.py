@@ -1,0 +1,186 @@
+"""Reading an ONNX model into a graph.
+
+The model is checked (reading.py), its local functions are inlined, shapes are inferred by the
+onnx package as far as it can; then its nodes are converted one by one (importer.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from graphc.frontend.onnx.importer import OLDEST, Importer
+from graphc.frontend.onnx.reading import (
+    DTYPES,
+    MOST_ELEMENTS,
+    all_graphs,
+    dtype_of,
+    onnx_package,
+    op_name,
+    read_proto,
+    read_tensor,
+    shape_of,
+)
+from graphc.frontend.onnx.registry import NotKnown, known_value
+from graphc.frontend.sources import placeholder, placeholder_with_default
+from graphc.frontend.variables import Variable
+from graphc.ir.computation import topological_order
+from graphc.ir.dtypes import as_dtype
+from graphc.ir.errors import ModelError, UnsupportedOp
+from graphc.ir.graph import Graph, Value, convert
+from graphc.ir.types import UNKNOWN, Shape
+
+_OVERRIDABLE: Final = 4  # IR version since which an initializer need not be an input
+
+
+@dataclass
+class Model:
+    """A model in a graph: what it takes and gives by name, in its order, and its variables.
+
+    `defaults` are inputs that need no feed: a run that feeds one replaces the model's value.
+    """
+
+    graph: Graph
+    inputs: dict[str, Value] = field(default_factory=dict)
+    outputs: dict[str, Value] = field(default_factory=dict)
+    variables: dict[str, Variable] = field(default_factory=dict)
+    defaults: dict[str, Value] = field(default_factory=dict)
+
+
+def load(
+    model: Any, *, graph: Graph | None = None, trainable: bool = False, name: str | None = None
+) -> Model:
+    """The model (a path, bytes, or a ModelProto) in the graph, by default a new one.
+
+    With `trainable`, initializers of floats become variables, else constants. ModelError for a
+    file that is no sound model, UnsupportedOp for what graphc has not.
+    """
+    proto, folder = read_proto(model)
+    target = graph or Graph()
+    with target.as_default(), target.name_scope(name) if name else contextlib.nullcontext():
+        return _Loader(_inlined(proto), folder, trainable, Model(target)).run()
+
+
+def _inlined(proto: Any) -> Any:
+    """Without model-local functions: they stand where they are called."""
+    if not proto.functions:
+        return proto
+    from onnx.inliner import inline_local_functions
+
+    try:
+        return inline_local_functions(proto)
+    except RuntimeError as error:  # a function that calls itself
+        raise ModelError(f"the model's functions cannot be inlined: {error}") from None
+
+
+class _Loader:
+    """Fills a Model from a proto."""
+
+    def __init__(self, proto: Any, folder: Path | None, trainable: bool, model: Model) -> None:
+        self.graph, self.folder, self.trainable, self.model = proto.graph, folder, trainable, model
+        self.ir_version = proto.ir_version
+        self.versions = {o.domain or "ai.onnx": o.version for o in proto.opset_import}
+        self.check_versions()
+        types = _inferred(proto)
+        self.importer = Importer(self.versions, folder, types, self.known)
+
+    def check_versions(self) -> None:
+        version = self.versions.get("ai.onnx", OLDEST)
+        newest = onnx_package().defs.onnx_opset_version()
+        # of older opsets, those operators are read that opset 7 left as they were
+        if version > newest or (version < OLDEST and not self.graph.node):
+            raise UnsupportedOp(f"opset {version}: graphc reads {OLDEST} to {newest}")
+
+    def known(self, value: Value) -> np.ndarray:
+        """A value that no run can change; NotKnown otherwise."""
+        if self.model.defaults:
+            nodes = set(topological_order([value.node]))
+            if any(v.node in nodes for v in self.model.defaults.values()):
+                raise NotKnown
+        return known_value(value)
+
+    def run(self) -> Model:
+        """The whole model."""
+        if self.graph.sparse_initializer:
+            raise UnsupportedOp("sparse initializers are not supported")
+        scope: dict[str, Value | None] = {"": None}
+        infos = {info.name: info for info in self.graph.input}
+        initializers = {t.name: t for t in self.graph.initializer}
+        for name, info in infos.items():
+            if name not in initializers:
+                scope[name] = self.model.inputs[name] = self.placeholder(info)
+        for name, tensor in initializers.items():
+            scope[name] = self.initializer(tensor, infos.get(name))
+        self.importer.nodes(self.graph.node, scope)
+        for info in self.graph.output:
+            value = scope.get(info.name)
+            if value is None:
+                raise ModelError(f"nothing gives the output {info.name!r}")
+            self.model.outputs[info.name] = value
+        return self.model
+
+    def placeholder(self, info: Any) -> Value:
+        """An input; what refuses it names the node that reads it."""
+        tensor_type = info.type.tensor_type
+        with self.reader(info.name):
+            kind = info.type.WhichOneof("value")
+            if kind != "tensor_type":
+                raise UnsupportedOp(f"input {info.name!r} is a {kind}, which graphc has not")
+            dtype = dtype_of(tensor_type.elem_type, f"input {info.name!r}")
+        shape = shape_of(tensor_type)
+        dims = None if shape is None else [None if d == UNKNOWN else d for d in shape]
+        return placeholder(dtype, dims, op_name(info.name) or None)
+
+    def reader(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Errors inside name the first node that reads this input, or else the model's first."""
+        nodes = self.graph.node
+        first = next((n for n in nodes if name in n.input), nodes[0] if nodes else None)
+        return contextlib.nullcontext() if first is None else self.importer.named(first)
+
+    def initializer(self, tensor: Any, info: Any) -> Value:
+        """A constant, a variable, or an input with a default."""
+        with self.reader(tensor.name):
+            array = read_tensor(tensor, self.folder)
+        name = op_name(tensor.name) or None
+        if self.trainable and as_dtype(array.dtype).is_floating and array.ndim:
+            made = Variable(array, name=name)
+            self.model.variables[tensor.name] = made
+            return made.value()
+        if info is None or self.ir_version < _OVERRIDABLE:
+            return convert(array, name=name)
+        shape = shape_of(info.type.tensor_type)
+        result = placeholder_with_default(array, array.shape if shape is None else shape, name)
+        self.model.defaults[tensor.name] = result
+        return result
+
+
+def _inferred(proto: Any) -> Mapping[str, tuple[str, Shape | None]]:
+    """Per value's name, its dtype and shape, as far as they can be inferred."""
+    _forget_absurd_sizes(proto)
+    try:
+        graph = onnx_package().shape_inference.infer_shapes(proto, data_prop=True).graph
+    except Exception:  # inference is a help, not a judge: what it cannot do, converters say
+        graph = proto.graph
+    found = {}
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        tensor_type = info.type.tensor_type
+        if info.type.HasField("tensor_type") and tensor_type.elem_type in DTYPES:
+            found[info.name] = DTYPES[tensor_type.elem_type], shape_of(tensor_type)
+    return found
+
+
+def _forget_absurd_sizes(proto: Any) -> None:
+    """Declared sizes that no tensor has become unknown: on some, the inference would crash."""
+    for graph in all_graphs(proto):
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            for d in info.type.tensor_type.shape.dim if info.type.HasField("tensor_type") else ():
+                if not 0 <= d.dim_value <= MOST_ELEMENTS:
+                    d.ClearField("dim_value")
+
+
+__all__ = ["Model", "load", "onnx_package", "op_name"]
