@@ -153,6 +153,21 @@ def static_ints(x: Any, what: str) -> tuple[int, ...]:
     return tuple(int(i) for i in array.ravel())
 
 
+def numbers_argument(x: Any, what: str) -> list[Any]:
+    """`x` as integers, or integer scalars where its elements are not known yet."""
+    if isinstance(x, (list, tuple)) and any(map(is_tensor, x)):
+        return [n for item in x for n in numbers_argument(item, what)]
+    if constant_value(x) is not None:
+        return list(static_ints(x, what))
+    value = convert(x)
+    known = known_elements(value)
+    if known is None or not value.dtype.is_integer:
+        raise AttributeValueError(f"{what} must be integers of known count, got {x!r}")
+    if value.type.rank == 0:
+        return [value]
+    return [value[i] if isinstance(n, str) else n for i, n in enumerate(known)]
+
+
 def _numbers(x: Any) -> Any:
     """A list in which known scalar tensors are numbers; other tensors become one stack."""
     if not isinstance(x, (list, tuple)) or not any(map(is_tensor, x)):

@@ -9,6 +9,7 @@ import numpy as np
 from graphc.frontend.arguments import (
     constant_value,
     is_tensor,
+    numbers_argument,
     shape_argument,
     static_int,
     static_ints,
@@ -191,10 +192,21 @@ def _known_dim(x: Value, axis: int, what: str) -> int:
 
 
 def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Value:
-    """size[i] elements from begin[i] on along every dim; -1: all that are left."""
-    first, count = static_ints(begin, "begin"), static_ints(size, "size")
-    key = tuple(slice(b, None if n == -1 else b + n) for b, n in zip(first, count, strict=True))
-    result = convert(input_)[key]
+    """size[i] elements from begin[i] on along every dim; -1: all that are left.
+
+    Both may be tensors. A size that is not known while the graph is built must not be -1.
+    """
+    first, count = numbers_argument(begin, "begin"), numbers_argument(size, "size")
+    if len(first) != len(count):
+        raise ShapeError(f"slice: {len(first)} begins do not fit {len(count)} sizes")
+    result = convert(input_)
+    key: list[Any] = []
+    for axis, (b, n) in enumerate(zip(first, count, strict=True)):
+        if is_tensor(b) and not is_tensor(n) and n != -1:  # moved to `b` without knowing it
+            along = pw.add(source.iota(shape=(n,), axis=0, dtype=b.dtype), b)
+            result, b, n = OPS["gather"](result, along, axis=axis), 0, -1
+        key.append(slice(b, None if not is_tensor(n) and n == -1 else b + n))
+    result = result[tuple(key)]
     return result if name is None else OPS["identity"](result, name=name)
 
 
@@ -264,9 +276,16 @@ def _mirror(x: Value, axis: int, before: int, after: int, skip: int) -> Value:
 
 
 def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Value:
-    """x where the condition holds, else y. A vector condition chooses rows, as in TensorFlow 1."""
+    """x where the condition holds, else y. A vector condition chooses rows, as in TensorFlow 1.
+
+    Without x and y: where the condition holds, int64[count, rank].
+    """
+    if x is None and y is None:
+        from graphc.frontend.selection import positions  # built on this module
+
+        return positions(condition, name)
     if x is None or y is None:
-        raise AttributeValueError("where() needs x and y: a result of unknown size is not offered")
+        raise AttributeValueError("where() needs x and y, or neither of them")
     test, like = convert(condition), next((v for v in (x, y) if is_tensor(v)), None)
     dtype = convert(like).dtype if like is not None else None
     a, b = convert(x, like=dtype), convert(y, like=dtype)
@@ -276,11 +295,23 @@ def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None)
     return pw.where(test, a, b, name=name)
 
 
-def sequence_mask(lengths: Any, maxlen: int, dtype: Any = bool_, name: str | None = None) -> Value:
-    """True at the first lengths[i] of `maxlen` positions of row i."""
+def sequence_mask(
+    lengths: Any, maxlen: Any = None, dtype: Any = bool_, name: str | None = None
+) -> Value:
+    """True at the first lengths[i] of `maxlen` positions of row i; by default the greatest length.
+
+    `maxlen` may be a tensor.
+    """
     ids = convert(lengths)
     wide = mv.expand_dims(ids, axis=(ids.type.rank or 0,))
-    mask = pw.less(source.iota(shape=(maxlen,), axis=0, dtype=ids.dtype), wide)
+    most = OPS["reduce_max"](ids) if maxlen is None else maxlen
+    known = constant_value(most)
+    if known is not None:
+        along = source.iota(shape=(int(known),), axis=0, dtype=ids.dtype)
+    else:
+        ends = [convert(0, like=ids.dtype), convert(most), convert(1, like=ids.dtype)]
+        along = OPS["range"](*ends, dtype=ids.dtype)
+    mask = pw.less(along, wide)
     return mask if as_dtype(dtype) is bool_ else pw.cast(mask, dtype=as_dtype(dtype), name=name)
 
 
@@ -345,7 +376,7 @@ def strided_slice(
 ) -> Value:
     """NumPy's indexing, as lists of begins, ends and steps; bit i of a mask changes entry i."""
     del var
-    first, last = static_ints(begin, "begin"), static_ints(end, "end")
+    first, last = numbers_argument(begin, "begin"), numbers_argument(end, "end")
     steps = (1,) * len(first) if strides is None else static_ints(strides, "strides")
     key: list[Any] = []
     for i, (b, e, step) in enumerate(zip(first, last, steps, strict=True)):

@@ -7,7 +7,7 @@ it is compiled; any other runs as long as its condition holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphc.frontend import nest
@@ -15,6 +15,7 @@ from graphc.frontend.arguments import as_value
 from graphc.frontend.array import reverse as reverse_along
 from graphc.frontend.array import shape as shape_of
 from graphc.frontend.framework import control_dependencies, name_scope
+from graphc.frontend.tensor_array import TensorArray, counters, loop_arrays
 from graphc.ir.computation import topological_order
 from graphc.ir.dtypes import as_dtype, bool_, int64
 from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
@@ -24,6 +25,7 @@ from graphc.ir.ops.control import (
     BranchPlan,
     LoopPlan,
     build_branch,
+    draws,
     find_captures,
     region,
     trip_count,
@@ -31,6 +33,7 @@ from graphc.ir.ops.control import (
 from graphc.ir.ops.pointwise import cast, equal, minimum
 from graphc.ir.ops.source import placeholder
 from graphc.ir.table import OPS, Kind
+from graphc.ir.types import may_equal
 
 # -- branches
 
@@ -152,8 +155,10 @@ def while_loop(
 ) -> Any:
     """`loop_vars` after `body` has run as long as `cond` holds.
 
-    Every variable keeps its dtype and shape from step to step. Gradients need a number of steps
-    that does not depend on what the loop computes, or `maximum_iterations`.
+    Every variable keeps its dtype and shape from step to step, whatever `shape_invariants` allow;
+    rows that are added step by step go into a TensorArray, which may be a variable. A loop that
+    ends by what it computes is run twice where its gradient is wanted, first to count its steps;
+    with `maximum_iterations` once, for that many.
     """
     del shape_invariants, parallel_iterations, back_prop, swap_memory
     if not nest.is_nested(loop_vars) or not nest.flatten(loop_vars):
@@ -172,45 +177,75 @@ class _While:
         self.cond = cond
         self.form = loop_vars
         self.most = most
-        self.initial = [convert(x) for x in nest.flatten(loop_vars)]
+        leaves = nest.flatten(loop_vars)
+        self.arrays = loop_arrays(leaves)
+        self.initial = [convert(x) for x in leaves if not isinstance(x, TensorArray)]
         self.first = next_serial()
         self.step = placeholder(dtype=int64, shape=(), name="step")
         self.params = [_parameter(v, v.type.shape) for v in self.initial]
-        self.condition = self.ask(self.params)
-        given = self.call(body, self.params)
-        if len(self.params) == 1 and not nest.is_nested(given):
+        self.condition = self.ask(self.params, self.arrays.inside)
+        given = self.call(body, self.params, self.arrays.inside)
+        if len(leaves) == 1 and not nest.is_nested(given):
             given = [given]
-        leaves = nest.flatten_like(
+        results = nest.flatten_like(
             list(loop_vars) if isinstance(loop_vars, (list, tuple)) else loop_vars,
             given, "while_loop: the body must give what it takes",
         )  # fmt: skip
-        pairs = zip(leaves, self.params, strict=True)
-        self.next = [convert(leaf, like=p.dtype) for leaf, p in pairs]
+        pairs = zip(self.arrays.take(results), self.params, strict=True)
+        self.next = [_kept(convert(leaf, like=p.dtype), p) for leaf, p in pairs]
 
-    def call(self, function: Callable[..., Any], values: Sequence[Value]) -> Any:
-        packed = nest.pack_as(self.form, values)
+    def call(
+        self,
+        function: Callable[..., Any],
+        values: Sequence[Value],
+        arrays: Mapping[int, TensorArray],
+    ) -> Any:
+        packed = nest.pack_as(self.form, self.arrays.merged(values, arrays))
         return function(**packed) if isinstance(packed, dict) else function(*packed)
 
-    def ask(self, values: Sequence[Value]) -> Value:
-        condition = convert(self.call(self.cond, values))
+    def ask(self, values: Sequence[Value], arrays: Mapping[int, TensorArray]) -> Value:
+        condition = convert(self.call(self.cond, values, arrays))
         if condition.dtype is not bool_:
             raise DTypeError(f"while_loop: cond must give a bool, got {condition.type}")
         return OPS["reshape"](condition, shape=()) if condition.type.rank else condition
 
-    def build(self) -> list[Value]:
+    def build(self) -> list[Any]:
         trips = self.counted()
+        most = UNBOUNDED if self.most is None else _steps(self.most)
+        counting = counters(self.params, self.initial, self.next)
+        known = trips is not None or self.most is not None
+        rows, stacked = self.arrays.plan(counting, known or self.arrays.grow)
+        carried = [*zip(self.params, self.initial, self.next, strict=True), *rows]
+        if stacked and not known:  # as many rows as steps: these are counted by a run before
+            trips = self.conditional(list(carried), [], UNBOUNDED)[0][1]
         if trips is not None:
-            plan = self.plan(list(zip(self.params, self.initial, self.next, strict=True)), trips)
-            return plan.build("loop")[0]
-        start, again = self.ask(self.initial), self.ask(self.next)
-        go = _parameter(start, ())
-        carried = [(go, start, again), *zip(self.params, self.initial, self.next, strict=True)]
-        plan = self.plan(carried, UNBOUNDED if self.most is None else _steps(self.most))
-        plan.conditional = True
-        return plan.build("loop")[0][1:]
+            finals, stacks = self.plan(carried, stacked, trips).build("loop")
+            return self.results(finals, stacks, None)
+        finals, stacks = self.conditional(carried, stacked, most)
+        return self.results(finals[2:], stacks, finals[1])
 
-    def plan(self, carried: list[Any], trips: Value | int) -> LoopPlan:
-        return LoopPlan(self.step, carried, [], [], trips, [], first=self.first)
+    def conditional(
+        self, carried: list[Any], stacked: list[Value], most: Value | int
+    ) -> tuple[list[Value], list[Value]]:
+        """The loop as long as its condition holds: (goes on, steps taken, what is carried)."""
+        start = self.ask(self.initial, self.arrays.before)
+        go, ran = _parameter(start, ()), _parameter(convert(0, int64), ())
+        carried.insert(0, (go, start, self.ask(self.next, self.arrays.after)))
+        carried.insert(1, (ran, convert(0, int64), ran + convert(1, int64)))
+        plan = self.plan(carried, stacked, most)
+        plan.conditional, plan.counter = True, 1
+        return plan.build("loop")
+
+    def results(
+        self, finals: Sequence[Value], stacks: Sequence[Value], steps: Value | None
+    ) -> list[Any]:
+        """The loop's variables after it, arrays among them."""
+        count = len(self.params)
+        arrays = self.arrays.finish(finals[count:], stacks, steps)
+        return self.arrays.merged(finals[:count], arrays)
+
+    def plan(self, carried: list[Any], stacked: list[Value], trips: Value | int) -> LoopPlan:
+        return LoopPlan(self.step, carried, [], stacked, trips, [], first=self.first)
 
     def counted(self) -> Value | None:
         """The number of steps, where the condition depends on counters alone."""
@@ -241,6 +276,19 @@ class _While:
         return count if self.most is None else minimum(count, convert(_steps(self.most), int64))
 
 
+def _kept(after: Value, param: Value) -> Value:
+    """What a step gives, which must have the shape of what it was given."""
+    if not all(map(may_equal, after.type.shape or (), param.type.shape or ())) or (
+        None not in (after.type.rank, param.type.rank) and after.type.rank != param.type.rank
+    ):
+        raise ShapeError(
+            f"while_loop: a variable is {param.type} before a step and {after.type} after it, but "
+            "keeps its shape here (shape_invariants change nothing): write the rows that are added "
+            "to a TensorArray, or carry a tensor of the greatest size and how much of it is used"
+        )
+    return after
+
+
 def _parameter(like: Value, shape: Any) -> Value:
     return placeholder(dtype=like.dtype, shape=shape, name="param")
 
@@ -262,7 +310,7 @@ def is_known_on_host(values: Sequence[Value], stops: set[Value]) -> bool:
         if node.op is placeholder:
             if not node.types[0].dtype.is_integer or node.types[0].rank not in (0, 1):
                 return False
-        elif node.op.name == "variable" or "key" in node.attrs or node.kind is Kind.CONTROL:
+        elif node.op.name == "variable" or draws(node) or node.kind is Kind.CONTROL:
             return False
         stack.extend(node.inputs)
     return True

@@ -1,4 +1,4 @@
-"""Bytes read as numbers. There are no strings in a graph: bytes are vectors of uint8."""
+"""Bytes read as numbers: those of strings, or of vectors of uint8."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def decode_raw(
     name: str | None = None,
     bytes: Any = None,
 ) -> Value:
-    """[.., n] uint8 (or Python's bytes) -> [.., n / size of a number] of `out_type`."""
+    """Strings [..] of n bytes, or uint8 [.., n] -> [.., n / size of a number] of `out_type`.
+
+    How long strings are is unknown while the graph is built: set_shape() or reshape() says it.
+    """
     data = either("input_bytes", input_bytes, "bytes", bytes)
     given = np.frombuffer(data, np.uint8) if isinstance(data, builtins.bytes) else data
     return OPS["decode_raw"](

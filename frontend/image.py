@@ -35,6 +35,15 @@ from graphc.frontend.image_color import (
     yiq_to_rgb,
     yuv_to_rgb,
 )
+from graphc.frontend.image_files import (
+    decode_bmp,
+    decode_gif,
+    decode_image,
+    decode_jpeg,
+    decode_png,
+    encode_jpeg,
+    encode_png,
+)
 from graphc.frontend.image_quality import image_gradients, psnr, sobel_edges, ssim, total_variation
 from graphc.frontend.math import cast
 from graphc.frontend.random import random_uniform
@@ -432,29 +441,44 @@ def non_max_suppression_padded(
 ) -> tuple[Value, Value]:
     """The best boxes that overlap no better one: (indices [max_output_size], how many count).
 
-    boxes: [boxes, (y1, x1, y2, x2)], scores: [boxes]. Indices behind the count are 0.
+    boxes: [boxes, (y1, x1, y2, x2)], scores: [boxes]. Indices behind the count are 0, or left
+    out without `pad_to_max_output_size`.
     """
-    if not pad_to_max_output_size:
-        raise AttributeValueError("graphc has no results of unknown size: pad_to_max_output_size")
     chosen, count = patches.suppress_boxes.outputs(
         as_value(boxes), as_value(scores), count=static_int(max_output_size, "max_output_size"),
         iou_threshold=float(iou_threshold),
         score_threshold=None if score_threshold == -math.inf else float(score_threshold),
         name=name or "NonMaxSuppression",
     )  # fmt: skip
-    return chosen, count
+    return (chosen if pad_to_max_output_size else chosen[:count]), count
+
+
+def non_max_suppression(
+    boxes: Any,
+    scores: Any,
+    max_output_size: Any,
+    iou_threshold: float = 0.5,
+    score_threshold: float = -math.inf,
+    name: str | None = None,
+) -> Value:
+    """The indices of the best boxes that overlap no better one, the best first."""
+    return non_max_suppression_padded(
+        boxes, scores, max_output_size, iou_threshold, score_threshold, False, name
+    )[0]
 
 
 __all__ = [
     "ResizeMethod", "adjust_brightness", "adjust_contrast", "adjust_gamma", "adjust_hue",
     "adjust_saturation", "central_crop", "convert_image_dtype", "crop_and_resize",
-    "crop_to_bounding_box", "extract_image_patches", "extract_patches", "flip_left_right",
-    "flip_up_down", "grayscale_to_rgb", "hsv_to_rgb", "image_gradients",
-    "non_max_suppression_padded", "pad_to_bounding_box", "per_image_standardization", "psnr",
-    "random_brightness", "random_contrast", "random_crop", "random_flip_left_right",
-    "random_flip_up_down", "random_hue", "random_saturation", "resize", "resize_area",
-    "resize_bicubic", "resize_bilinear", "resize_image_with_crop_or_pad", "resize_images",
-    "resize_nearest_neighbor", "resize_with_crop_or_pad", "rgb_to_grayscale", "rgb_to_hsv",
-    "rgb_to_yiq", "rgb_to_yuv", "rot90", "sobel_edges", "ssim", "total_variation",
-    "transpose_image", "yiq_to_rgb", "yuv_to_rgb",
+    "crop_to_bounding_box", "decode_bmp", "decode_gif", "decode_image", "decode_jpeg",
+    "decode_png", "encode_jpeg", "encode_png", "extract_image_patches", "extract_patches",
+    "flip_left_right", "flip_up_down", "grayscale_to_rgb", "hsv_to_rgb", "image_gradients",
+    "non_max_suppression", "non_max_suppression_padded", "pad_to_bounding_box",
+    "per_image_standardization", "psnr", "random_brightness", "random_contrast", "random_crop",
+    "random_flip_left_right", "random_flip_up_down", "random_hue", "random_saturation",
+    "resize", "resize_area", "resize_bicubic", "resize_bilinear",
+    "resize_image_with_crop_or_pad", "resize_images", "resize_nearest_neighbor",
+    "resize_with_crop_or_pad", "rgb_to_grayscale", "rgb_to_hsv", "rgb_to_yiq", "rgb_to_yuv",
+    "rot90", "sobel_edges", "ssim", "total_variation", "transpose_image", "yiq_to_rgb",
+    "yuv_to_rgb",
 ]  # fmt: skip

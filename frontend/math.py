@@ -46,7 +46,16 @@ def _binary(op: Op, doc: str) -> Callable[..., Value]:
     return call
 
 
-add = _binary(pw.add, "x + y, elementwise.")
+_sum = _binary(pw.add, "x + y, elementwise.")
+
+
+def add(x: Any, y: Any, name: str | None = None) -> Value:
+    """x + y, elementwise; of strings, x and y side by side."""
+    if any(is_tensor(v) and as_value(v).dtype.is_string for v in (x, y)):
+        return OPS["string_join"](x, y, name=name)
+    return _sum(x, y, name)
+
+
 subtract = _binary(pw.subtract, "x - y, elementwise.")
 multiply = _binary(pw.multiply, "x * y, elementwise.")
 floordiv = _binary(pw.floordiv, "The floor of x / y; integers divided by 0 give 0.")

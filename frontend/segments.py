@@ -99,7 +99,7 @@ def _segments_of(segment_ids: Any) -> tuple[Value, int | Value]:
 def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Value:
     """Per segment number, the sum of its slices; 0 without any.
 
-    The numbers must be known when a run begins: constants, or computed from what is fed.
+    Inside a loop or branch the numbers must not depend on what it computes.
     """
     ids, count = _segments_of(segment_ids)
     return _reduced(segments.unsorted_segment_sum, convert(data), ids, count, name)

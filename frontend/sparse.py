@@ -89,6 +89,9 @@ def sparse_tensor_to_dense(
 
     values, indices = as_value(sp_input.values), as_value(sp_input.indices)
     shape = sp_input.dense_shape
+    if values.dtype.is_string:
+        rest = default_value if isinstance(default_value, (str, bytes)) else ""
+        return OPS["dense_strings"](indices, values, as_value(shape), as_value(rest), name=name)
     sums = scatter_nd(indices, values, shape)
     if isinstance(default_value, (int, float)) and default_value == 0:
         return OPS["identity"](sums, name=name)

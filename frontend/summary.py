@@ -1,6 +1,6 @@
 """Summaries: fetched, they are the bytes of a `Summary` event for TensorBoard.
 
-A summary is no tensor, as there are no tensors of strings: it is a name for some tensors and a
+A summary is no tensor, for its proto is made after a run: it is a name for some tensors and a
 function that writes their values down on the host (see `graphc.runtime.fetches`). Writing needs
 the package tensorboard, which is imported when the first summary is fetched.
 """
@@ -266,21 +266,22 @@ def _wav(frames: np.ndarray, rate: int) -> bytes:
 
 
 def text(name: str, tensor: Any, collections: Iterable[str] | None = None) -> Summary:
-    """A text, or an array of texts. It is fixed: there are no tensors of strings."""
-    texts = np.asarray(tensor)
-    if texts.dtype.kind not in "US":
-        raise DTypeError(f"summary.text {name!r} takes str or bytes, got {tensor!r}")
+    """A text, or an array of texts: a tensor of strings."""
+    given = as_value(tensor)
+    if not given.dtype.is_string:
+        raise DTypeError(f"summary.text {name!r} takes strings, got {tensor!r}")
 
     def fill(proto: Any, tag: str, result: Any) -> None:
         entry = proto.value.add(tag=tag)
         entry.metadata.plugin_data.plugin_name = "text"
         entry.tensor.dtype = 7  # DT_STRING
+        texts = np.asarray(result, dtype=object)
         for size in texts.shape:
             entry.tensor.tensor_shape.dim.add(size=size)
         for one in texts.ravel().tolist():
-            entry.tensor.string_val.append(one.encode() if isinstance(one, str) else one)
+            entry.tensor.string_val.append(one)
 
-    return _summary("text", name, 0, collections, None, fill)
+    return _summary("text", name, given, collections, None, fill)
 
 
 # -- many as one

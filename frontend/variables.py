@@ -75,6 +75,21 @@ class Variable(_Readable):
             keys.append(GraphKeys.TRAINABLE_VARIABLES)
         add_to_collections(keys, self)
 
+    @classmethod
+    def adopt(cls, node: Node, initializer: Node, trainable: bool) -> Variable:
+        """The object of a variable whose nodes are in a graph already; in no collection yet."""
+        if node.op.name != "variable" or initializer.op.name != "assign":
+            raise GraphError(f"{node!r} and {initializer!r} are no variable and its initializer")
+        made = object.__new__(cls)
+        given = {
+            "trainable": trainable, "constraint": None, "initializer": initializer,
+            "initial_value": initializer.inputs[1],
+        }  # fmt: skip
+        made.__dict__.update(given)
+        made.node = node
+        made._aliases = [node.outputs[0], initializer.outputs[0]]
+        return made
+
     # -- what it is
 
     @property

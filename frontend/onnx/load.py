@@ -7,7 +7,7 @@ onnx package as far as it can; then its nodes are converted one by one (importer
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,7 @@ from graphc.ir.errors import ModelError, UnsupportedOp
 from graphc.ir.graph import Graph, Value, convert
 from graphc.ir.types import UNKNOWN, Shape
 
+_LARGE: Final = 1 << 20  # a size whose elements are not listed one by one
 _OVERRIDABLE: Final = 4  # IR version since which an initializer need not be an input
 
 
@@ -53,17 +54,23 @@ class Model:
 
 
 def load(
-    model: Any, *, graph: Graph | None = None, trainable: bool = False, name: str | None = None
+    model: Any,
+    *,
+    graph: Graph | None = None,
+    trainable: bool = False,
+    name: str | None = None,
+    absent: Collection[str] = (),
 ) -> Model:
     """The model (a path, bytes, or a ModelProto) in the graph, by default a new one.
 
-    With `trainable`, initializers of floats become variables, else constants. ModelError for a
+    With `trainable`, initializers of floats become variables, else constants. `absent` names
+    optional inputs that have no value; all others must be fed. ModelError for a
     file that is no sound model, UnsupportedOp for what graphc has not.
     """
     proto, folder = read_proto(model)
     target = graph or Graph()
     with target.as_default(), target.name_scope(name) if name else contextlib.nullcontext():
-        return _Loader(_inlined(proto), folder, trainable, Model(target)).run()
+        return _Loader(_inlined(proto), folder, trainable, Model(target)).run(absent)
 
 
 def _inlined(proto: Any) -> Any:
@@ -86,6 +93,9 @@ class _Loader:
         self.ir_version = proto.ir_version
         self.versions = {o.domain or "ai.onnx": o.version for o in proto.opset_import}
         self.check_versions()
+        self.readers: dict[str, Any] = {}  # the first node that reads each name
+        for node in reversed(self.graph.node):
+            self.readers.update(dict.fromkeys(node.input, node))
         types = _inferred(proto)
         self.importer = Importer(self.versions, folder, types, self.known)
 
@@ -104,15 +114,19 @@ class _Loader:
                 raise NotKnown
         return known_value(value)
 
-    def run(self) -> Model:
+    def run(self, absent: Collection[str]) -> Model:
         """The whole model."""
         if self.graph.sparse_initializer:
             raise UnsupportedOp("sparse initializers are not supported")
         scope: dict[str, Value | None] = {"": None}
         infos = {info.name: info for info in self.graph.input}
         initializers = {t.name: t for t in self.graph.initializer}
+        for name in absent:
+            if name not in infos or not infos[name].type.HasField("optional_type"):
+                raise ModelError(f"{name!r} is no optional input, which may be absent")
+            scope[name] = None
         for name, info in infos.items():
-            if name not in initializers:
+            if name not in initializers and name not in absent:
                 scope[name] = self.model.inputs[name] = self.placeholder(info)
         for name, tensor in initializers.items():
             scope[name] = self.initializer(tensor, infos.get(name))
@@ -126,9 +140,12 @@ class _Loader:
 
     def placeholder(self, info: Any) -> Value:
         """An input; what refuses it names the node that reads it."""
-        tensor_type = info.type.tensor_type
+        declared = info.type
+        if declared.HasField("optional_type"):  # every run has a value for it
+            declared = declared.optional_type.elem_type
+        tensor_type = declared.tensor_type
         with self.reader(info.name):
-            kind = info.type.WhichOneof("value")
+            kind = declared.WhichOneof("value")
             if kind != "tensor_type":
                 raise UnsupportedOp(f"input {info.name!r} is a {kind}, which graphc has not")
             dtype = dtype_of(tensor_type.elem_type, f"input {info.name!r}")
@@ -139,7 +156,7 @@ class _Loader:
     def reader(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Errors inside name the first node that reads this input, or else the model's first."""
         nodes = self.graph.node
-        first = next((n for n in nodes if name in n.input), nodes[0] if nodes else None)
+        first = self.readers.get(name, nodes[0] if nodes else None)
         return contextlib.nullcontext() if first is None else self.importer.named(first)
 
     def initializer(self, tensor: Any, info: Any) -> Value:
@@ -162,8 +179,10 @@ class _Loader:
 def _inferred(proto: Any) -> Mapping[str, tuple[str, Shape | None]]:
     """Per value's name, its dtype and shape, as far as they can be inferred."""
     _forget_absurd_sizes(proto)
+    _check_splits(proto)
     try:
-        graph = onnx_package().shape_inference.infer_shapes(proto, data_prop=True).graph
+        with _without_large_sizes(proto):
+            graph = onnx_package().shape_inference.infer_shapes(proto, data_prop=True).graph
     except Exception:  # inference is a help, not a judge: what it cannot do, converters say
         graph = proto.graph
     found = {}
@@ -176,11 +195,38 @@ def _inferred(proto: Any) -> Mapping[str, tuple[str, Shape | None]]:
 
 def _forget_absurd_sizes(proto: Any) -> None:
     """Declared sizes that no tensor has become unknown: on some, the inference would crash."""
+    for d in _declared_dims(proto):
+        if not 0 <= d.dim_value <= MOST_ELEMENTS:
+            d.ClearField("dim_value")
+
+
+@contextlib.contextmanager
+def _without_large_sizes(proto: Any) -> Iterator[None]:
+    """For the inference, large sizes are unknown: of some inputs it lists every element."""
+    large = [(d, d.dim_value) for d in _declared_dims(proto) if d.dim_value > _LARGE]
+    for d, _ in large:
+        d.ClearField("dim_value")
+    try:
+        yield
+    finally:
+        for d, size in large:
+            d.dim_value = size
+
+
+def _check_splits(proto: Any) -> None:
+    """As many parts as outputs: the inference would list them all."""
+    for node in (n for graph in all_graphs(proto) for n in graph.node if n.op_type == "Split"):
+        for a in node.attribute:
+            if a.name == "num_outputs" and a.i != len(node.output):
+                name = node.name or next(iter(node.output), "")
+                raise ModelError(f"Split {name!r} has {len(node.output)} outputs of {a.i} parts")
+
+
+def _declared_dims(proto: Any) -> Iterator[Any]:
     for graph in all_graphs(proto):
         for info in (*graph.input, *graph.output, *graph.value_info):
-            for d in info.type.tensor_type.shape.dim if info.type.HasField("tensor_type") else ():
-                if not 0 <= d.dim_value <= MOST_ELEMENTS:
-                    d.ClearField("dim_value")
+            if info.type.HasField("tensor_type"):
+                yield from info.type.tensor_type.shape.dim
 
 
 __all__ = ["Model", "load", "onnx_package", "op_name"]

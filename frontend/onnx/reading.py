@@ -20,7 +20,8 @@ from graphc.ir.types import UNKNOWN, Shape
 
 DTYPES: Final[Mapping[int, str]] = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64",
-    9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
+    8: "string", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
+    16: "bfloat16",
 }  # fmt: skip
 MOST_ELEMENTS: Final = 1 << 31  # of a tensor
 
@@ -171,6 +172,8 @@ def read_tensor(tensor: Any, folder: Path | None) -> np.ndarray:
 
 
 def _external(tensor: Any, folder: Path | None, dtype: np.dtype[Any]) -> np.ndarray:
+    if dtype.kind == "O":
+        raise ModelError(f"tensor {tensor.name!r} of strings cannot lie in a file of its own")
     keys = {e.key: e.value for e in tensor.external_data}
     if folder is None:
         raise ModelError(f"tensor {tensor.name!r} lies in a file: load the model by its path")

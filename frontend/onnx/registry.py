@@ -7,15 +7,20 @@ while the graph is built, `NotKnown` makes the importer defer the op.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from graphc.ir.errors import UnsupportedOp
+from graphc.ir.computation import topological_order
+from graphc.ir.errors import ModelError, UnsupportedOp
 from graphc.ir.graph import Value
 from graphc.ir.interpret import MissingValue, evaluate
+
+_MOST_ELEMENTS: Final = 1 << 27  # of a table that is made while a model is read
+_MOST_BYTES: Final = 1 << 28  # of a tensor that is computed while a model is read
 
 
 class NotKnown(Exception):
@@ -83,6 +88,12 @@ class Call:
             raise NotKnown
         return value.type.rank
 
+    def check_table(self, *sizes: int) -> None:
+        """ModelError where a table of that shape, which is made now, would be absurdly large."""
+        if math.prod(max(int(n), 0) for n in sizes) > _MOST_ELEMENTS:
+            shape = " x ".join(str(n) for n in sizes)
+            raise ModelError(f"{self.where}: a table of {shape} numbers is absurd")
+
     def refused(self, why: str) -> UnsupportedOp:
         """The error that names op, opset version and node."""
         return UnsupportedOp(f"{self.where}: {why}")
@@ -111,7 +122,11 @@ def converter(*names: str) -> Callable[[Converter], Converter]:
 
 
 def known_value(value: Value) -> np.ndarray:
-    """What follows from constants and static shapes; NotKnown otherwise."""
+    """What follows from constants and static shapes; NotKnown otherwise, or where it is large."""
+    nodes = topological_order([value.node])
+    types = (t for node in nodes if node.op.name != "constant" for t in node.types)
+    if any(t.is_static and t.nbytes > _MOST_BYTES for t in types):
+        raise NotKnown
     try:
         return evaluate([value])[0]
     except MissingValue:

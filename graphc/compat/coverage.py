@@ -80,7 +80,9 @@ def _plain_class(annotation: Any) -> Any:
 
 
 def _sets(owner: Any, name: str) -> bool:
-    """True when instances have the name: annotated, or set in __init__."""
+    """True when instances have the name: annotated, set in __init__, or a proto's field."""
+    if name in getattr(getattr(owner, "DESCRIPTOR", None), "fields_by_name", ()):
+        return True
     classes = inspect.getmro(owner)
     if any(name in vars(c).get("__annotations__", {}) for c in classes):
         return True

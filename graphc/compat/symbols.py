@@ -22,7 +22,8 @@ ROOT: Final = "graphc.compat.tf1"
 _NOTHING: Final = object()
 
 # The longest beginning that fits a name says why it is not offered and what to use.
-_STRINGS: Final = "there are no tensors of strings; do it in Python before feeding"
+_STRINGS: Final = "do it in Python before feeding, or by tf.numpy_function"
+_HASHES: Final = "hash in Python, by tf.numpy_function"
 _QUEUES: Final = "there are no input queues; use tf.data.Dataset, or feed batches"
 REPLACEMENTS: Final[Mapping[str, str]] = {
     "tf.estimator": "write the training loop with tf.Session, or use tf.train.Saver to keep it",
@@ -32,28 +33,20 @@ REPLACEMENTS: Final[Mapping[str, str]] = {
     "tf.contrib.factorization": "write it with tf.matmul and an optimizer, or use scikit-learn",
     "tf.contrib.distribute": "a session runs on one device",
     "tf.contrib.predictor": "restore a checkpoint with tf.train.Saver",
-    "tf.contrib.tensorboard": "write checkpoints; the projector's configuration is not written",
     "tf.contrib.data": "use tf.data.Dataset",
     "tf.contrib.slim.model_analyzer": "print tf.trainable_variables()",
     "tf.distribute": "a session runs on one device",
     "tf.config": "choose the device by Session(device=...)",
     "tf.tpu": "a session runs on a GPU or on the CPU; choose it by Session(device=...)",
     "tf.feature_column": "feed the columns through tf.placeholder",
-    "tf.strings": _STRINGS,
-    "tf.string": _STRINGS,
-    "tf.string_split": _STRINGS,
-    "tf.python.ops.lookup_ops": _STRINGS,
-    "tf.decode_csv": "read the file with numpy.genfromtxt before feeding",
-    "tf.io.decode_csv": "read the file with numpy.genfromtxt before feeding",
-    "tf.encode_base64": _STRINGS,
-    "tf.parse_single_example": "use tf.train.Example.FromString before feeding",
-    "tf.io.parse_single_example": "use tf.train.Example.FromString before feeding",
+    "tf.strings.unicode_": "it gives ragged tensors; decode in Python, or by tf.numpy_function",
+    "tf.strings.to_hash_bucket": _HASHES,
+    "tf.strings.to_hash_bucket_": _HASHES,
+    "tf.string_to_hash_bucket": _HASHES,
+    "tf.string_to_hash_bucket_": _HASHES,
+    "tf.parse_single_sequence_example": "use tf.io.FixedLenSequenceFeature in an Example",
     "tf.parse_tensor": _STRINGS,
     "tf.serialize_tensor": _STRINGS,
-    "tf.read_file": "read the file with tf.gfile.GFile(path, 'rb').read() before feeding",
-    "tf.io.read_file": "read the file with tf.gfile.GFile(path, 'rb').read() before feeding",
-    "tf.image.decode_": "decode images with Pillow before feeding",
-    "tf.image.encode_": "encode images with Pillow after fetching",
     "tf.FIFOQueue": _QUEUES,
     "tf.RandomShuffleQueue": _QUEUES,
     "tf.QueueBase": _QUEUES,
@@ -68,25 +61,13 @@ REPLACEMENTS: Final[Mapping[str, str]] = {
     "tf.train.Server": "a session runs on one device",
     "tf.train.ClusterSpec": "a session runs on one device",
     "tf.train.replica_device_setter": "a session runs on one device",
-    "tf.import_graph_def": "build the graph in Python, or load an ONNX model by graphc.onnx",
-    "tf.saved_model": "save variables with tf.train.Saver, or the model by graphc.onnx.save",
-    "tf.graph_util": "save the model by graphc.onnx.save",
-    "tf.python.framework.graph_util": "save the model by graphc.onnx.save",
     "tf.RaggedTensor": "pad to one length and mask with tf.sequence_mask",
     "tf.sparse": "use dense tensors",
-    "tf.VarLenFeature": "use tf.train.Example.FromString before feeding",
-    "tf.FixedLenFeature": "use tf.train.Example.FromString before feeding",
-    "tf.io.FixedLenFeature": "use tf.train.Example.FromString before feeding",
-    "tf.train.import_meta_graph": "build the graph in Python, then restore by tf.train.Saver",
     "tf.keras": "use tf.layers, tf.losses and tf.train",
     "tf.enable_v2_behavior": "this is TensorFlow 1's API",
-    "tf.tables_initializer": _STRINGS,
-    "tf.py_func": "compute in Python between two runs",
-    "tf.py_function": "compute in Python between two runs",
+    "tf.py_function": "use tf.numpy_function, whose arguments are NumPy arrays",
     "tf.container": "resources belong to a session",
     "tf.enable_eager_execution": "fetch values with tf.Session.run",
-    "tf.unique": "a result whose size depends on the data is not offered; use numpy.unique",
-    "tf.boolean_mask": "a result whose size depends on the data is not offered; multiply by a mask",
 }
 
 

@@ -21,9 +21,11 @@ from graphc.ir.dtypes import bool_, int64
 from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
 from graphc.ir.graph import Value, convert, get_default_graph
 from graphc.ir.ops.random import random_key
+from graphc.ir.table import OPS
 from graphc.ir.types import UNKNOWN, Shape, TensorType, as_shape
 
 AUTOTUNE: Final = -1
+_MOST_FILES: Final = 1 << 20  # that are shuffled at once
 
 
 class Run:
@@ -89,7 +91,7 @@ class Dataset:
                 f"the dataset depends on the tensor {self.needs[0].name!r}; iterate over it in a "
                 "session by make_initializable_iterator()"
             )
-        return self.iterate(Run({}))
+        return (el.map_leaves(el.plain, x) for x in self.iterate(Run({})))
 
     as_numpy_iterator = __iter__
 
@@ -118,7 +120,8 @@ class Dataset:
         def make(run: Run) -> Iterator[Element]:
             arrays = [run.value(leaf) for leaf in el.flatten(leaves)]
             length = _common_length([a.shape for a in arrays])
-            return (el.pack(leaves, [a[i] for a in arrays]) for i in range(length or 0))
+            slices = ([el.slice_of(a, i) for a in arrays] for i in range(length or 0))
+            return (el.pack(leaves, s) for s in slices)
 
         return Dataset(spec, make, needs=el.flatten(leaves))
 
@@ -141,6 +144,15 @@ class Dataset:
                 yield el.pack(spec, _checked_leaves(item, spec, types))
 
         return Dataset(spec, make, needs=given)
+
+    @staticmethod
+    def list_files(file_pattern: Any, shuffle: bool | None = None, seed: Any = None) -> Dataset:
+        """The names of the files that fit glob patterns, in random order unless shuffle=False."""
+        names = OPS["matching_files"](convert(file_pattern))
+        dataset = Dataset.from_tensor_slices(names)
+        if shuffle is not None and not shuffle:
+            return dataset
+        return dataset.shuffle(_MOST_FILES, seed)
 
     @staticmethod
     def range(*args: Any) -> Dataset:
@@ -384,7 +396,7 @@ class Dataset:
             for x in self.iterate(run):
                 arrays = el.flatten(x)
                 for i in range(_common_length([a.shape for a in arrays]) or 0):
-                    yield el.pack(spec, [a[i] for a in arrays])
+                    yield el.pack(spec, [el.slice_of(a, i) for a in arrays])
 
         return Dataset(spec, make, [self])
 

@@ -1,7 +1,7 @@
 """Elements of datasets: nested tuples and dicts of arrays, and what is known of them before.
 
-A specification is the same nest with a TensorType at each leaf. A byte string is a vector of
-uint8, for the compiler has no strings: `decode_raw(x, uint8)` is the vector itself.
+A specification is the same nest with a TensorType at each leaf. A string is an array of objects
+without dims.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.frontend import nest
 from graphc.frontend.arguments import is_tensor
-from graphc.ir.dtypes import as_dtype, uint8
+from graphc.ir.dtypes import as_dtype, blank
 from graphc.ir.errors import ShapeError
 from graphc.ir.graph import TensorShape, Value, as_array, convert
 from graphc.ir.types import UNKNOWN, Dim, Shape, TensorType, as_shape, may_equal
@@ -57,11 +57,7 @@ def as_leaves(structure: Any) -> Any:
 
 
 def as_leaf(data: Any, dtype: Any = None) -> np.ndarray:
-    """One leaf's array; bytes and strings as their bytes."""
-    if isinstance(data, str):
-        data = data.encode()
-    if isinstance(data, bytes):
-        return np.frombuffer(data, np.uint8)
+    """One leaf's array."""
     return as_array(data, dtype=None if dtype is None else as_dtype(dtype))
 
 
@@ -73,17 +69,25 @@ def spec_of(leaf: Value | np.ndarray) -> TensorType:
 
 
 def given_spec(types: Any, shapes: Any) -> Spec:
-    """The specification that nests of dtypes and of shapes mean; strings are uint8 vectors."""
+    """The specification that nests of dtypes and of shapes mean."""
     kinds = _nest_of_types(types)
     if shapes is None:
-        return map_leaves(lambda d: TensorType(_dtype(d), None), kinds)
+        return map_leaves(lambda d: TensorType(as_dtype(d), None), kinds)
     flat = shapes_like(kinds, shapes)
-    leaves = [TensorType(_dtype(d), as_shape(s)) for d, s in zip(flatten(kinds), flat, strict=True)]
-    return pack(kinds, leaves)
+    pairs = zip(flatten(kinds), flat, strict=True)
+    return pack(kinds, [TensorType(as_dtype(d), as_shape(s)) for d, s in pairs])
 
 
-def _dtype(given: Any) -> Any:
-    return uint8 if given in (str, bytes, "string") else as_dtype(given)
+def slice_of(array: np.ndarray, index: int) -> Any:
+    """One slice along the first dim; of strings, too, an array."""
+    if array.dtype.kind == "O":
+        return array[index : index + 1].reshape(array.shape[1:])
+    return array[index]
+
+
+def plain(array: Any) -> Any:
+    """A leaf as users see it: a string is bytes."""
+    return array[()] if array.dtype.kind == "O" and array.ndim == 0 else array
 
 
 def _nest_of_types(types: Any) -> Any:
@@ -160,10 +164,12 @@ def padded_stack(elements: Sequence[Element], shapes: Sequence[Shape], fills: Se
 def _padded_stack(arrays: Sequence[np.ndarray], shape: Shape, fill: Any) -> np.ndarray:
     if any(a.ndim != len(shape) for a in arrays):
         raise ShapeError(f"padded_batch to {len(shape)} dims of an element of {arrays[0].ndim}")
+    fill = fill.encode() if isinstance(fill, str) else fill
     size = tuple(_padded_size(d, [a.shape[i] for a in arrays]) for i, d in enumerate(shape))
-    result = np.full((len(arrays), *size), fill, arrays[0].dtype)
+    result = np.full((len(arrays), *size), fill or blank(arrays[0].dtype), arrays[0].dtype)
     for i, a in enumerate(arrays):
-        result[i][tuple(slice(0, n) for n in a.shape)] = a
+        place: Any = (i, *(slice(0, n) for n in a.shape))
+        result[place] = plain(a)
     return result
 
 

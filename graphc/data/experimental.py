@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.data.dataset import AUTOTUNE, Dataset
+from graphc.data.readers import TextLineDataset
+from graphc.frontend.records import decode_csv
+
+
+class CsvDataset(Dataset):
+    """The lines of CSV files, a tuple of one scalar per column; see graphc.decode_csv."""
+
+    def __init__(
+        self,
+        filenames: Any,
+        record_defaults: Sequence[Any],
+        compression_type: Any = None,
+        buffer_size: Any = None,
+        header: bool = False,
+        field_delim: str = ",",
+        use_quote_delim: bool = True,
+        na_value: str = "",
+        select_cols: Sequence[int] | None = None,
+    ) -> None:
+        del buffer_size
+
+        def rows(name: Any) -> Dataset:
+            return TextLineDataset(name, compression_type).skip(int(header))
+
+        def parsed(line: Any) -> tuple[Any, ...]:
+            columns = decode_csv(
+                line, record_defaults, field_delim, use_quote_delim, na_value=na_value,
+                select_cols=select_cols,
+            )  # fmt: skip
+            return tuple(columns)
+
+        names = [filenames] if isinstance(filenames, (str, bytes)) else filenames
+        lines = Dataset.from_tensor_slices(names).flat_map(rows).map(parsed)
+        super().__init__(lines.element_spec, lines.iterate, [lines])
+
 
 Transformation = Callable[[Dataset], Dataset]
 
@@ -45,6 +80,6 @@ def parallel_interleave(
 
 
 __all__ = [
-    "AUTOTUNE", "enumerate_dataset", "map_and_batch", "parallel_interleave", "shuffle_and_repeat",
-    "unbatch",
+    "AUTOTUNE", "CsvDataset", "enumerate_dataset", "map_and_batch", "parallel_interleave",
+    "shuffle_and_repeat", "unbatch",
 ]  # fmt: skip

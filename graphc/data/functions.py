@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from graphc.data.elements import Element, Spec, as_leaves, flatten, map_leaves, pack, spec_of
+from graphc.data.elements import (
+    Element,
+    Spec,
+    as_leaf,
+    as_leaves,
+    flatten,
+    map_leaves,
+    pack,
+    spec_of,
+)
 from graphc.frontend.sources import placeholder
 from graphc.ir.errors import AttributeValueError
 from graphc.ir.graph import Graph, Value, constant, get_default_graph
@@ -51,7 +60,7 @@ class Traced:
     def callable(self, fetches: list[Value]) -> Callable[[Element], list[np.ndarray]]:
         """The fetches' values as a function of an element."""
         call = self.session.make_callable(fetches, self.inputs)
-        return lambda element: [np.asarray(v) for v in call(*flatten(element))]
+        return lambda element: [as_leaf(v) for v in call(*flatten(element))]
 
 
 def _argument(t: TensorType) -> Value:

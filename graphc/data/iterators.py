@@ -19,6 +19,7 @@ from graphc.data import elements as el
 from graphc.data.dataset import Dataset, Run
 from graphc.data.elements import Element, Spec
 from graphc.frontend.sources import placeholder
+from graphc.ir.dtypes import string
 from graphc.ir.errors import (
     AttributeValueError,
     DTypeError,
@@ -26,7 +27,7 @@ from graphc.ir.errors import (
     OutOfRangeError,
     UninitializedError,
 )
-from graphc.ir.graph import Node, Value, get_default_graph
+from graphc.ir.graph import Node, Value, constant, convert, get_default_graph
 from graphc.ir.host import HostAction, HostSource
 from graphc.ir.interpret import MissingValue, evaluate
 from graphc.ir.table import OPS
@@ -51,10 +52,18 @@ class _Position:
 class Iterator:
     """Gives a dataset's elements to runs, one to each. Made by the functions of `data`."""
 
-    def __init__(self, spec: Spec, dataset: Dataset | None, one_shot: bool = False) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        dataset: Dataset | None,
+        one_shot: bool = False,
+        handle: Value | None = None,
+    ) -> None:
         self.element_spec = spec
         self._dataset = dataset
         self._one_shot = one_shot
+        self._handle = handle
+        self._name: str | None = None
         self._initializer: Node | None = None
         self._positions: WeakKeyDictionary[Any, _Position] = WeakKeyDictionary()
         self._begun: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
@@ -71,6 +80,26 @@ class Iterator:
         """An iterator for several datasets of one structure; see make_initializer."""
         del shared_name, output_classes
         return Iterator(el.given_spec(output_types, output_shapes), None)
+
+    @staticmethod
+    def from_string_handle(
+        string_handle: Any,
+        output_types: Any,
+        output_shapes: Any = None,
+        output_classes: Any = None,
+    ) -> Iterator:
+        """The iterator that a run names by feeding what `session.run(it.string_handle())` gave."""
+        del output_classes
+        handle = convert(string_handle, dtype=string)
+        return Iterator(el.given_spec(output_types, output_shapes), None, handle=handle)
+
+    def string_handle(self, name: str | None = None) -> Value:
+        """A string by which runs name this iterator."""
+        graph = get_default_graph()
+        if self._name is None:
+            self._name = graph.unique_name("IteratorHandle")
+            graph.iterators[self._name.encode()] = self
+        return constant(self._name, name=name)
 
     @property
     def output_types(self) -> Any:
@@ -96,7 +125,7 @@ class Iterator:
 
     def make_initializer(self, dataset: Dataset, name: str | None = None) -> Node:
         """An op that puts the iterator at the dataset's beginning in the session that runs it."""
-        _check_structure(self.element_spec, dataset.element_spec)
+        _check_structure(self.element_spec, dataset)
 
         def begin(session: Any, values: Sequence[np.ndarray]) -> None:
             known = dict(zip(dataset.needs, map(np.asarray, values), strict=True))
@@ -115,10 +144,20 @@ class Iterator:
         """The tensors of an element, in its form: each run that needs them takes the next one."""
         types: list[TensorType] = el.flatten(self.element_spec)
         leaves = [_next_placeholder(t, name or "IteratorGetNext") for t in types]
-        source = HostSource(tuple(leaves), self._pull)
+        if self._handle is None:
+            source = HostSource(tuple(leaves), self._pull)
+        else:
+            source = HostSource(tuple(leaves), self._pull_of_named, (self._handle,))
         graph = get_default_graph()
         graph.host_sources.update((v.node, source) for v in leaves)
         return el.pack(self.element_spec, leaves)
+
+    def _pull_of_named(self, session: Any, handle: np.ndarray) -> list[np.ndarray]:
+        named = session.graph.iterators.get(handle[()])
+        if named is None:
+            raise FeedError(f"the graph has no iterator with the handle {handle[()]!r}")
+        _check_structure(self.element_spec, named)
+        return list(named._pull(session))
 
     def _pull(self, session: Any) -> list[np.ndarray]:
         position = self._positions.get(session)
@@ -137,7 +176,8 @@ def _next_placeholder(t: TensorType, name: str) -> Value:
     return placeholder(t.dtype, shape, name=name)
 
 
-def _check_structure(wanted: Spec, given: Spec) -> None:
+def _check_structure(wanted: Spec, dataset: Dataset | Iterator) -> None:
+    given = dataset.element_spec
     ours, theirs = el.flatten(wanted), el.flatten(given)
     if len(ours) != len(theirs):
         raise AttributeValueError(f"the iterator is for {wanted}, the dataset gives {given}")

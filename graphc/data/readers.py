@@ -1,9 +1,10 @@
-"""Datasets of files: lines, records of fixed length, TFRecords. Their bytes are uint8 vectors."""
+"""Datasets of files: lines, records of fixed length, TFRecords. Their elements are strings."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,19 +15,36 @@ import numpy as np
 from graphc.data.dataset import Dataset, Run
 from graphc.data.elements import as_leaf
 from graphc.datasets.records import read_records
-from graphc.ir.dtypes import uint8
+from graphc.frontend.arguments import is_tensor
+from graphc.ir.dtypes import string
 from graphc.ir.errors import AttributeValueError, ShapeError
-from graphc.ir.types import UNKNOWN, TensorType
+from graphc.ir.graph import convert
+from graphc.ir.types import TensorType
 
-_BYTES: Final = TensorType(uint8, (UNKNOWN,))
+_STRING: Final = TensorType(string, ())
 Read = Callable[[IO[bytes], str], Iterator[bytes]]
 
 
-def _names(filenames: Any) -> list[str]:
-    names = [filenames] if isinstance(filenames, (str, bytes, Path)) else list(filenames)
-    if not all(isinstance(n, (str, bytes, Path)) for n in names):
+def _file_names(filenames: Any) -> Any:
+    """The names as they stand, or the tensor or dataset that gives them."""
+    if is_tensor(filenames):
+        return convert(filenames, dtype=string)
+    if isinstance(filenames, (str, bytes, os.PathLike, Dataset)):
+        return filenames
+    names = list(filenames)
+    if not all(isinstance(n, (str, bytes, os.PathLike)) for n in names):
         raise AttributeValueError(f"filenames are strings or paths, got {filenames!r}")
-    return [n.decode() if isinstance(n, bytes) else str(n) for n in names]
+    return names
+
+
+def _names(filenames: Any, run: Run) -> Iterator[str]:
+    if isinstance(filenames, Dataset):
+        given: Iterator[Any] = (name.item() for name in filenames.iterate(run))
+    else:
+        value = run.value(filenames)
+        several = isinstance(value, (list, np.ndarray))
+        given = iter(np.ravel(np.array(value, dtype=object)).tolist() if several else [value])
+    return (os.fsdecode(name) for name in given)
 
 
 def _compression(given: Any) -> str:
@@ -35,16 +53,23 @@ def _compression(given: Any) -> str:
     return given or ""
 
 
-def _file_dataset(filenames: Any, compression: Any, read: Read, spec: TensorType) -> Dataset:
-    names, kind = _names(filenames), _compression(compression)
+def _file_dataset(filenames: Any, compression: Any, read: Read) -> Dataset:
+    names, kind = _file_names(filenames), _compression(compression)
 
-    def make(_: Run) -> Iterator[np.ndarray]:
-        for path in names:
-            with _opened(path, kind) as file:
-                for record in read(file, path):
-                    yield as_leaf(record)
+    def records(path: str) -> Iterator[bytes]:
+        with _opened(path, kind) as file:
+            yield from read(file, path)
 
-    return Dataset(spec, make)
+    return _records_of(names, records)
+
+
+def _records_of(names: Any, records: Callable[[str], Iterator[bytes]]) -> Dataset:
+    def make(run: Run) -> Iterator[np.ndarray]:
+        for path in _names(names, run):
+            yield from map(as_leaf, records(path))
+
+    sources = [names] if isinstance(names, Dataset) else []
+    return Dataset(_STRING, make, sources, [names])
 
 
 def _opened(path: str, compression: str) -> IO[bytes]:
@@ -61,13 +86,13 @@ def TextLineDataset(
     buffer_size: Any = None,
     num_parallel_reads: Any = None,
 ) -> Dataset:
-    """The lines of the files, without their ends, as uint8 vectors."""
+    """The lines of the files, without their ends."""
     del buffer_size, num_parallel_reads
 
     def read(file: IO[bytes], _: str) -> Iterator[bytes]:
         return (line.rstrip(b"\n").removesuffix(b"\r") for line in file)
 
-    return _file_dataset(filenames, compression_type, read, _BYTES)
+    return _file_dataset(filenames, compression_type, read)
 
 
 def FixedLengthRecordDataset(
@@ -78,7 +103,7 @@ def FixedLengthRecordDataset(
     buffer_size: Any = None,
     compression_type: Any = None,
 ) -> Dataset:
-    """The records between header and footer of each file, as uint8 vectors of that length."""
+    """The records between header and footer of each file."""
     del buffer_size
 
     def read(file: IO[bytes], path: str) -> Iterator[bytes]:
@@ -88,7 +113,7 @@ def FixedLengthRecordDataset(
             raise ShapeError(f"{path} has {len(body)} bytes of records of {record_bytes} bytes")
         return (body[i : i + record_bytes] for i in range(0, len(body), record_bytes))
 
-    return _file_dataset(filenames, compression_type, read, TensorType(uint8, (record_bytes,)))
+    return _file_dataset(filenames, compression_type, read)
 
 
 def TFRecordDataset(
@@ -97,15 +122,10 @@ def TFRecordDataset(
     buffer_size: Any = None,
     num_parallel_reads: Any = None,
 ) -> Dataset:
-    """The records of TFRecord files, as uint8 vectors; DatasetFormatError where one is damaged."""
+    """The records of TFRecord files; DatasetFormatError where one is damaged."""
     del buffer_size, num_parallel_reads
-    names, compression = _names(filenames), _compression(compression_type)
-
-    def make(_: Run) -> Iterator[np.ndarray]:
-        for name in names:
-            yield from map(as_leaf, read_records(name, compression))
-
-    return Dataset(_BYTES, make)
+    compression = _compression(compression_type)
+    return _records_of(_file_names(filenames), lambda path: read_records(path, compression))
 
 
 __all__ = ["FixedLengthRecordDataset", "TFRecordDataset", "TextLineDataset"]

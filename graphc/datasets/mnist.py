@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from graphc.datasets.dataset import Batch, Dataset, make_dataset
 from graphc.datasets.errors import DatasetUnavailable
-from graphc.datasets.fetch import fetch_file
 from graphc.datasets.idx import read_labelled_images
 
 FILE_NAMES = (
@@ -153,6 +152,8 @@ def _describe_missing(folder: Path, paths: list[Path | None]) -> str:
 
 
 def _fetch(source: Source) -> list[Path]:
+    from graphc.datasets.fetch import fetch_file  # what speaks HTTP is slow to import
+
     paths = []
     for name, sha256 in zip(FILE_NAMES, source.sha256, strict=True):
         target = _cache_folder(source) / f"{name}.gz"

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import Kind, Node, Value, apply, detached
-from graphc.ir.table import OPS
+from graphc.ir.table import OPS, Types
 from graphc.ir.types import TensorType
 
 Visit: TypeAlias = Callable[[Node, tuple[Value, ...]], "Sequence[Value] | None"]
@@ -108,8 +108,13 @@ def topological_order(roots: Iterable[Node]) -> list[Node]:
 
 
 def clone(node: Node, inputs: tuple[Value, ...]) -> Node:
-    """The same op on other inputs; its types are inferred anew."""
-    types = node.op.type_rule(tuple(v.type for v in inputs), node.attrs)
+    """The same op on other inputs; its types are inferred anew.
+
+    Of what the host computes, users say more by set_shape than the rule knows.
+    """
+    types: TensorType | Types = node.types
+    if node.kind is not Kind.HOST:
+        types = node.op.type_rule(tuple(v.type for v in inputs), node.attrs)
     types = (types,) if isinstance(types, TensorType) else types
     return Node(node.op, inputs, node.attrs, types, node.name, node.where, node.origin)
 

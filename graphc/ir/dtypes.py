@@ -1,6 +1,7 @@
 """Element types: what a tensor holds, how each back end spells it, what it promises.
 
-Owns the list of dtypes. Knows nothing of graphs or of kernels.
+Owns the list of dtypes (`ALL`: those of numbers and bools, which kernels compute). Knows nothing
+of graphs or of kernels.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ class DType:
         return self.category == "uint"
 
     @property
+    def is_string(self) -> bool:
+        """True for string: bytes of any length, which live on the host alone."""
+        return self.category == "string"
+
+    @property
     def as_numpy_dtype(self) -> type[Any]:
         """The NumPy scalar type, as TensorFlow programs ask for it."""
         return self.numpy.type
@@ -86,6 +92,8 @@ class DType:
 
 
 def _limits(dtype: DType) -> tuple[Any, Any]:
+    if dtype.is_string:
+        raise DTypeError("strings have no least and no greatest value")
     if dtype.is_bool:
         return False, True
     if dtype.is_floating:
@@ -108,6 +116,8 @@ uint16 = DType("uint16", "uint", np.uint16)
 uint32 = DType("uint32", "uint", np.uint32)
 uint64 = DType("uint64", "uint", np.uint64)
 bool_ = DType("bool", "bool", np.bool_)
+# Python's bytes in object arrays; no kernel sees them: see graphc.ir.host
+string = DType("string", "string", np.object_)
 
 ALL: Final[tuple[DType, ...]] = (
     float16, bfloat16, float32, float64, int8, int16, int32, int64,
@@ -116,22 +126,27 @@ ALL: Final[tuple[DType, ...]] = (
 FLOATS: Final = tuple(d for d in ALL if d.is_floating)
 INTEGERS: Final = tuple(d for d in ALL if d.is_integer)
 
-_BY_NAME: Final = {d.name: d for d in ALL}
+_BY_NAME: Final = {d.name: d for d in (*ALL, string)}
 # where TensorFlow's words differ from NumPy's, for which "float" and the type float are 64 bits
 _BY_WORD: Final[dict[Any, DType]] = {"half": float16, "float": float32, "double": float64}
 _BY_NUMPY: Final = {d.numpy: d for d in ALL}
 
 
+def blank(dtype: np.dtype[Any]) -> Any:
+    """What fills up an array: zero, False, the empty string."""
+    return b"" if dtype.kind == "O" else 0
+
+
 def is_known(dtype: np.dtype[Any]) -> bool:
-    """True for a NumPy dtype that graphc has, in any byte order."""
+    """True for a NumPy dtype of numbers or bools that graphc has, in any byte order."""
     return dtype.newbyteorder("=") in _BY_NUMPY
 
 
 def as_dtype(value: Any) -> DType:
     """The dtype that `value` names: a DType, a NumPy dtype or scalar type, or a string.
 
-    `float` and "float" are float32, as in TensorFlow. Any byte order is taken (feeds are
-    converted). Raises DTypeError for what graphc lacks.
+    `float` and "float" are float32, as in TensorFlow; str, bytes and objects are strings. Any
+    byte order is taken (feeds are converted). Raises DTypeError for what graphc lacks.
     """
     if isinstance(value, DType):
         return value
@@ -144,7 +159,8 @@ def as_dtype(value: Any) -> DType:
     try:
         if value is None:  # NumPy would take it for float64
             raise TypeError
-        return _BY_NUMPY[np.dtype(value).newbyteorder("=")]
+        dtype = np.dtype(value)
+        return string if dtype.kind in "OSU" else _BY_NUMPY[dtype.newbyteorder("=")]
     except (KeyError, TypeError):
         names = ", ".join(_BY_NAME)
         raise DTypeError(f"no dtype {value!r} in graphc; there are: {names}") from None

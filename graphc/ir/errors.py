@@ -66,6 +66,10 @@ class GradientError(GraphcError, ValueError):
     """A gradient was asked for that does not exist; the message names the op that blocks it."""
 
 
+class InputError(GraphcError, ValueError):
+    """What a run reads (a file, a string, an image, a record) is missing or damaged."""
+
+
 class DeviceError(GraphcError, RuntimeError):
     """A device was named that is missing or does not work."""
 
@@ -74,12 +78,24 @@ class SettingError(GraphcError, ValueError):
     """A setting or its environment variable has a value it cannot have."""
 
 
+class MemoryBudgetError(GraphcError, MemoryError):
+    """No order of computing fits into the setting `memory_budget`; the message says what would."""
+
+
 class SessionError(GraphcError, RuntimeError):
     """A session is closed, or none is the default one."""
 
 
 class CheckpointError(GraphcError, ValueError):
     """A checkpoint is missing, damaged, or does not fit the graph's variables."""
+
+
+class BundleError(GraphcError, ValueError):
+    """A bundle is missing, damaged, or of another version of graphc."""
+
+
+class TargetError(GraphcError, ValueError):
+    """There is no such target, or a bundle was compiled for another machine than this one."""
 
 
 class NumericsError(GraphcError, ArithmeticError):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32, is_known
+from graphc.ir.dtypes import string as string_
 from graphc.ir.errors import (
     DTypeError,
     GraphcError,
@@ -30,7 +31,7 @@ from graphc.ir.errors import (
 from graphc.ir.location import Location, user_location
 from graphc.ir.table import OPS, REQUIRED, Attrs, Op, Types, register
 from graphc.ir.table import Kind as Kind
-from graphc.ir.types import Shape, TensorType, format_shape
+from graphc.ir.types import Shape, TensorType, as_shape, format_shape, merge_shapes
 
 if TYPE_CHECKING:
     from graphc.ir.host import HostAction, HostSource
@@ -51,7 +52,7 @@ class Literal:
     def key(self) -> tuple[Any, ...]:
         """What makes two literals the same: dtype, shape and bytes."""
         if self._key is None:
-            digest = hashlib.blake2b(self.array.tobytes(), digest_size=16).digest()
+            digest = hashlib.blake2b(_bytes_of(self.array), digest_size=16).digest()
             self._key = (self.array.dtype.str, self.array.dtype.name, self.array.shape, digest)
         return self._key
 
@@ -64,6 +65,13 @@ class Literal:
     def __repr__(self) -> str:
         with np.printoptions(threshold=8, edgeitems=3):
             return f"Literal({self.array!r})"
+
+
+def _bytes_of(array: np.ndarray) -> bytes:
+    """What tells the array from others of its dtype and shape."""
+    if array.dtype.kind != "O":
+        return array.tobytes()
+    return b"".join(b"%d:%b" % (len(text), text) for text in array.ravel().tolist())
 
 
 class Dimension(int):
@@ -167,6 +175,17 @@ class Value:
         """The shape, as TensorFlow 1 spells it."""
         return self.shape
 
+    def set_shape(self, shape: Any) -> None:
+        """Say what is known of the shape besides; ShapeError where it cannot be.
+
+        What the host computes is held to it in every run.
+        """
+        given = as_shape(shape, self.node.name)
+        merged = merge_shapes(self.type.shape, given, f"set_shape of tensor {self.name!r}")
+        self.type = self.type.with_shape(merged)
+        if self.node.op.name == "placeholder":
+            self.node.attrs = {**self.node.attrs, "shape": merged}
+
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value in the given or the default session."""
         return (session or default_session()).run(self, feed_dict)
@@ -196,10 +215,10 @@ class Value:
         raise DTypeError(f"tensor {self.name!r} has no value yet: run it in a session")
 
     def __add__(self, other: Any) -> Value:
-        return OPS["add"](self, other)
+        return OPS["string_join" if self.type.dtype is string_ else "add"](self, other)
 
     def __radd__(self, other: Any) -> Value:
-        return OPS["add"](other, self)
+        return OPS["string_join" if self.type.dtype is string_ else "add"](other, self)
 
     def __sub__(self, other: Any) -> Value:
         return OPS["subtract"](self, other)
@@ -437,6 +456,7 @@ class Graph:
         # nodes that the host supplies or acts for, around a run: see graphc.ir.host
         self.host_sources: dict[Node, HostSource] = {}
         self.host_actions: dict[Node, HostAction] = {}
+        self.iterators: dict[bytes, Any] = {}  # by the string that a run feeds to name one
 
     # -- names and scopes
 
@@ -545,6 +565,10 @@ class Graph:
         """All nodes, as TensorFlow spells it."""
         return list(self._nodes.values())
 
+    def has_node(self, name: str) -> bool:
+        """True when a node has the name."""
+        return name in self._nodes
+
     def get_operation_by_name(self, name: str) -> Node:
         """The node of that name; NameNotFoundError with near names when there is none."""
         node = self._nodes.get(name)
@@ -600,7 +624,7 @@ class Graph:
             _context.graphs.remove(self)
 
     def as_graph_def(self, from_version: Any = None, add_shapes: bool = False) -> Any:
-        """The graph as TensorFlow's GraphDef proto, for TensorBoard."""
+        """The graph as TensorFlow's GraphDef proto, which import_graph_def reads."""
         from graphc.ir.graphdef import as_graph_def  # built on this module
 
         return as_graph_def(self)
@@ -665,6 +689,11 @@ def apply(op: Op, inputs: Sequence[Any], attrs: Attrs, name: str | None = None) 
     like = next((d for d in known if d is not bool_), known[0] if known else None)
     values = tuple(convert(x, like=like) for x in inputs)
     try:
+        if any(v.type.dtype is string_ for v in values) and not op.takes_strings:
+            raise DTypeError(
+                f"{op.name} computes with numbers and takes no strings; ops on strings are those "
+                "of graphc.strings, movements, where, equal and not_equal"
+            )
         complete = op.complete_attrs(attrs)
         types = op.type_rule(tuple(v.type for v in values), complete)
     except GraphcError as error:
@@ -719,6 +748,10 @@ def _contains_value(x: Any) -> bool:
 def as_array(x: Any, dtype: Any = None, like: DType | None = None) -> np.ndarray:
     """`x` as a NumPy array of a graphc dtype; see `convert` for the choice of dtype."""
     array = _numpy_array(x)
+    if array.dtype.kind == "O":
+        if (wanted := like if dtype is None else as_dtype(dtype)) not in (None, string_):
+            raise DTypeError(f"{_short(x)} is a tensor of strings, not of {wanted}")
+        return array
     if dtype is not None:
         return _cast_array(x, array, as_dtype(dtype), explicit=True)
     if like is not None:
@@ -737,11 +770,25 @@ def _numpy_array(x: Any) -> np.ndarray:
         array = np.asarray(x)
     except ValueError as error:  # rows of different lengths
         raise ShapeError(f"{_short(x)} is no tensor: {error}") from None
+    if array.dtype.kind in "OSU" and (texts := _text_array(x)) is not None:
+        return texts
     if not is_known(array.dtype):
         text = "whose numbers no dtype holds" if array.dtype.kind == "O" else f"of {array.dtype}"
         text = text if isinstance(x, (list, tuple, int, np.ndarray)) else f"a {type(x).__name__}"
         raise DTypeError(f"{_short(x)} is no tensor of numbers or bools: it is {text}")
     return array
+
+
+def _text_array(x: Any) -> np.ndarray | None:
+    """`x` as bytes in an object array, text as UTF-8; None where it holds anything else."""
+    # by way of objects: NumPy's own arrays of bytes drop zeros at the ends
+    objects = np.array(x, dtype=object)
+    items = objects.ravel().tolist()
+    if not all(isinstance(item, (str, bytes)) for item in items):
+        return None
+    result = np.empty(len(items), dtype=object)
+    result[:] = [item.encode() if isinstance(item, str) else bytes(item) for item in items]
+    return result.reshape(objects.shape)
 
 
 def _short(x: Any) -> str:
@@ -754,6 +801,10 @@ def _fits(array: np.ndarray, dtype: DType) -> bool:
 
 
 def _cast_array(x: Any, array: np.ndarray, dtype: DType, explicit: bool) -> np.ndarray:
+    if dtype.is_string:
+        if array.size == 0:
+            return array.astype(object)
+        raise DTypeError(f"{_short(x)} is no tensor of strings; use as_string()")
     source = as_dtype(array.dtype)
     ok = (
         source is dtype

@@ -15,7 +15,8 @@ import numpy as np
 import graphc.ir.ops as _ops  # fills the op table
 from graphc.ir import loop
 from graphc.ir.computation import topological_order
-from graphc.ir.dtypes import bool_, float32
+from graphc.ir.dtypes import blank, bool_, float32
+from graphc.ir.errors import InputError
 from graphc.ir.graph import Node, Value, detached
 from graphc.ir.ops.reduce import neutral
 from graphc.ir.table import OPS, freeze
@@ -37,7 +38,7 @@ def evaluate(
     values: Sequence[Value], given: Mapping[Node, np.ndarray] | None = None, run: int = 0
 ) -> list[np.ndarray]:
     """The values, computed op by op from the placeholders' and variables' arrays in `given`."""
-    arrays: Arrays = {n.outputs[0]: np.asarray(a) for n, a in (given or {}).items()}
+    arrays: Arrays = {n.outputs[0]: _array(a) for n, a in (given or {}).items()}
     known = set(given or {})
     with np.errstate(all="ignore"):
         for node in topological_order(v.node for v in values):
@@ -58,14 +59,42 @@ def _evaluate_node(node: Node, arrays: Arrays, run: int) -> None:
     elif node.op.name in ("deferred", "deferred_grad"):
         results = _evaluate_deferred(node, [arrays[v] for v in node.inputs], run)
     elif node.op.numpy is not None:
-        inputs = [arrays[v] for v in node.inputs]
-        result = node.op.numpy(node.attrs, *inputs)
+        attrs, inputs = _host_inputs_as_attrs(node, [arrays[v] for v in node.inputs])
+        result = _called(node, attrs, inputs)
         results = result if isinstance(result, (tuple, list)) else (result,)
     elif node.op.decompose is not None:
         results = tuple(_evaluate_decomposed(node, arrays, run))
     else:
         raise MissingValue(node)
-    arrays.update(zip(node.outputs, (np.asarray(r) for r in results), strict=True))
+    arrays.update(zip(node.outputs, map(_array, results), strict=True))
+
+
+def _called(node: Node, attrs: Mapping[str, Any], inputs: Sequence[np.ndarray]) -> Any:
+    """The op's meaning; what it cannot read is said with the op's name and the user's line."""
+    assert node.op.numpy is not None, f"{node.op} has no meaning in NumPy"
+    try:
+        return node.op.numpy(attrs, *inputs)
+    except InputError as error:
+        at = f", {node.where}" if node.where else ""
+        named = InputError(f"{error.message} (op {node.name!r}{at})")
+        named.where = node.where or named.where
+        raise named from None
+
+
+def _host_inputs_as_attrs(
+    node: Node, inputs: list[np.ndarray]
+) -> tuple[Mapping[str, Any], list[np.ndarray]]:
+    """The attributes and inputs that the op has when it is compiled."""
+    given = {i: name for i, name in node.op.host_inputs.items() if i < len(inputs)}
+    if not given:
+        return node.attrs, inputs
+    known = {name: freeze(inputs[i].tolist()) for i, name in given.items()}
+    return {**node.attrs, **known}, [x for i, x in enumerate(inputs) if i not in given]
+
+
+def _array(result: Any) -> np.ndarray:
+    """A result as an array; NumPy would take one string for an array of characters."""
+    return np.asarray(result, dtype=object if isinstance(result, bytes) else None)
 
 
 def _evaluate_loop(node: Node, inputs: list[np.ndarray], run: int) -> tuple[np.ndarray, ...]:
@@ -100,9 +129,9 @@ def _stacked(slices: Mapping[int, np.ndarray], trips: int, value: Value) -> np.n
         if slices
         else tuple(d if isinstance(d, int) else 0 for d in value.type.shape or ())
     )
-    result = np.zeros((trips, *shape), value.dtype.numpy)
+    result = np.full((trips, *shape), blank(value.dtype.numpy), value.dtype.numpy)
     for step, x in slices.items():
-        result[step] = x
+        result[step] = x[()]
     return result
 
 

@@ -32,7 +32,8 @@ def user_location() -> Location | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith((_PACKAGE, "<frozen")) and not _is_generated(frame):
+        own = (_PACKAGE, "<frozen", "<graphc ")  # the last: generated kernels
+        if not code.co_filename.startswith(own) and not _is_generated(frame):
             return Location(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return None

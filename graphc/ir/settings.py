@@ -24,14 +24,16 @@ def _positive(text: str) -> int:
     return number
 
 
-def _misfit(value: Any, default: Any) -> str | None:
+def _misfit(value: Any, default: Any, parse: Callable[[str], Any]) -> str | None:
     """Why the value cannot stand where the default stands, or None."""
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "must be True or False"
-    if isinstance(default, int):
+    if value is None and default is None:
+        return None
+    if isinstance(default, int) or parse is _positive:
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         return None if fits else "must be an integer, at least 1"
-    return None if value is None or isinstance(value, str) else "must be a text or None"
+    return None if isinstance(value, str) else "must be a text or None"
 
 
 def _setting(default: Any, env: str, parse: Callable[[str], Any], doc: str) -> Any:
@@ -65,10 +67,26 @@ class Settings:
     fold_bytes: int = _setting(
         1 << 24, "GRAPHC_FOLD_BYTES", _positive, "largest constant that folding may make, in bytes"
     )
+    memory_budget: int | None = _setting(
+        None, "GRAPHC_MEMORY_BUDGET", _positive, "bytes a program's temporaries may take at most"
+    )
+
+    native_cache: str | None = _setting(
+        None, "GRAPHC_CACHE", str, "folder of compiled C programs; else in the user's caches"
+    )
+    native_cache_bytes: int = _setting(
+        1 << 30, "GRAPHC_CACHE_BYTES", _positive, "size beyond which the oldest of them are deleted"
+    )
+    native_flags: str | None = _setting(
+        None, "GRAPHC_CFLAGS", str, "further flags of the C compiler, such as -O1"
+    )
+    native_async: bool = _setting(
+        False, "GRAPHC_NATIVE_ASYNC", _flag, "let NumPy run a program until it is compiled as C"
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            reason = _misfit(getattr(self, f.name), f.default)
+            reason = _misfit(getattr(self, f.name), f.default, f.metadata["parse"])
             if reason:
                 raise SettingError(f"setting {f.name}={getattr(self, f.name)!r}: {reason}")
 

@@ -36,6 +36,7 @@ class Kind(enum.Enum):
     STATE = "state"  # changes a variable when the run ends
     COMPOSITE = "composite"  # means its decomposition
     OPAQUE = "opaque"  # a library routine on whole arrays
+    HOST = "host"  # Python at run time: strings, files, sizes that follow from values
     CONTROL = "control"  # runs computations that are its attributes: loops, branches
 
 
@@ -136,8 +137,18 @@ class Op:
                 raise AttributeValueError(f"op {self.name!r} needs the attribute {key!r}")
         return result
 
+    @property
+    def takes_strings(self) -> bool:
+        """True for what moves elements, runs computations, or says that it has a meaning there."""
+        return STRINGS in self.facts or self.kind in _OF_ANY_ELEMENTS
+
     def __repr__(self) -> str:
         return f"Op({self.name})"
+
+
+EFFECT: Final = "effect"  # the fact of an op that must run when reached, though nothing reads it
+STRINGS: Final = "strings"  # the fact of an op that takes tensors of strings
+_OF_ANY_ELEMENTS: Final = (Kind.MOVEMENT, Kind.HOST, Kind.CONTROL)
 
 
 def freeze(value: Any) -> Any:

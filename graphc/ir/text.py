@@ -135,6 +135,9 @@ class _Printer:
 
     def literal(self, array: np.ndarray) -> str:
         head = f"{as_dtype(array.dtype).name}{_format_dims(array.shape)}"
+        if array.dtype.kind == "O":  # each byte as the character of its number
+            texts = [ascii(text.decode("latin-1")) for text in array.ravel().tolist()]
+            return f"{head}({', '.join(texts)})"
         if array.size > 1 and _is_uniform(array) and _spelled(array.reshape(-1)[:1]):
             return f"{head}(all {_spelled(array.reshape(-1)[:1])})"
         values = _spelled(array) if array.size <= _INLINE_ELEMENTS else None
@@ -460,6 +463,8 @@ class _Parser:
             self.fail("a constant has sizes as dims")
         shape = declared.static_shape
         self.expect("(")
+        if dtype.is_string:
+            return self.strings(shape)
         if self.peek()[0] == "digest":
             array = self.payload(dtype, shape)
             self.expect(")")
@@ -473,6 +478,15 @@ class _Parser:
             return Literal(np.array(numbers, dtype.numpy).reshape(shape))
         except (ValueError, OverflowError) as error:
             self.fail(f"these are no values of {dtype.name}{list(shape)}: {error}")
+
+    def strings(self, shape: tuple[int, ...]) -> Literal:
+        texts = self.many(")", lambda: _unquote(self.next("string")))
+        try:
+            array = np.empty(len(texts), dtype=object)
+            array[:] = [text.encode("latin-1") for text in texts]
+            return Literal(array.reshape(shape))
+        except ValueError as error:
+            self.fail(f"these are no strings of the shape {list(shape)}: {error}")
 
     def element(self) -> Any:
         kind, text = self.peek()

@@ -70,7 +70,6 @@ def test_offered_symbols_take_the_keywords_that_programs_give() -> None:
         ("FIFOQueue", "tf.data.Dataset"),
         ("contrib.tensor_forest", "scikit-learn"),
         ("train.string_input_producer", "tf.data"),
-        ("import_graph_def", "onnx"),
     ],
 )
 def test_a_known_symbol_says_what_to_use(symbol: str, said: str) -> None:

@@ -13,7 +13,6 @@ from graphc.ir.computation import cut
 from graphc.ir.errors import (
     AttributeValueError,
     DTypeError,
-    GradientError,
     ShapeError,
     UnsupportedOp,
 )
@@ -288,12 +287,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: gc.map_fn(lambda r: gc.Variable(1.0, name="v").assign_add(r), gc.zeros([2])),
         UnsupportedOp, "cannot assign the variable 'map/v",
     ),
-    "gradient of an unbounded loop": (
-        lambda: gc.gradients(
-            gc.while_loop(lambda a: a < 9.0, lambda a: a * 2.0, [(x := scalar())]), x
-        ),
-        GradientError, "maximum_iterations",
-    ),
 }  # fmt: skip
 
 
@@ -309,3 +302,43 @@ def test_lengths_that_differ_are_an_error() -> None:
     total = gc.map_fn(lambda e: e[0] + e[1], (x, y))
     with pytest.raises(ShapeError, match="slice by slice"):
         run(total, {x: [1, 2], y: [1, 2, 3]})
+
+
+def until(total: Any, a: Any, w: Any, add: Any) -> Any:
+    """a -> w * a + sin(a), until its sum is large enough; in the words of graphc or of torch."""
+    while total(a) < 50.0:
+        a = a * w + add(a)
+    return a
+
+
+@pytest.mark.parametrize("start", [[1.0, 2.0, 3.0], [0.1, 0.2, 0.3], [100.0, 1.0, 1.0]])
+def test_gradients_of_loops_that_end_by_what_they_compute(start: list[float]) -> None:
+    import torch
+
+    with gc.Graph().as_default(), gc.Session(device="numpy") as session:
+        x, w = gc.placeholder(gc.float32, [3]), gc.Variable(1.5)
+        _, y = gc.while_loop(
+            lambda i, a: gc.reduce_sum(a) < 50.0, lambda i, a: (i + 1, a * w + gc.sin(a)), [0, x]
+        )
+        grads = gc.gradients(gc.reduce_sum(y * y), [w, x])
+        session.run(w.initializer)
+        got, (gw, gx) = session.run([y, grads], {x: start})
+    tx, tw = torch.tensor(start, requires_grad=True), torch.tensor(1.5, requires_grad=True)
+    end = until(lambda a: a.sum(), tx, tw, torch.sin)
+    (end * end).sum().backward()
+    np.testing.assert_allclose(got, end.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(gw, 0.0 if tw.grad is None else tw.grad.numpy(), rtol=1e-4)
+    np.testing.assert_allclose(gx, tx.grad.numpy(), rtol=1e-4)
+
+
+def test_inside_a_loop_such_a_loop_must_be_bounded() -> None:
+    def inner(a: Any) -> Any:
+        return gc.while_loop(lambda b: b < 9.0, lambda b: b * 2.0, [a])
+
+    with gc.Graph().as_default(), gc.Session(device="numpy") as session:
+        x = gc.placeholder(gc.float32, [])
+        _, y = gc.while_loop(lambda i, a: i < 2, lambda i, a: (i + 1, inner(a) / 4.0), [0, x])
+        (g,) = gc.gradients(y, [x])
+        assert session.run(y, {x: 1.0}) == 4.0  # 1 -> 16 / 4 -> 16 / 4
+        with pytest.raises(ShapeError, match="maximum_iterations"):
+            session.run(g, {x: 1.0})

@@ -407,12 +407,6 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         ),
         gc.errors.ShapeError, "one score",
     ),
-    "unpadded": (
-        lambda: gc.image.non_max_suppression_padded(
-            np.zeros((3, 4), np.float32), np.zeros(3, np.float32), 2, pad_to_max_output_size=False
-        ),
-        gc.errors.AttributeValueError, "unknown size",
-    ),
 }  # fmt: skip
 
 

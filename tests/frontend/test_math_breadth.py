@@ -344,11 +344,12 @@ def test_errors(name: str) -> None:
         make()
 
 
-def test_segments_of_data_that_only_a_run_knows_are_refused(session: gc.Session) -> None:
+def test_segments_numbered_by_a_variable(session: gc.Session) -> None:
     ids = gc.Variable(IDS, trainable=False)
     session.run(gc.global_variables_initializer())
-    with pytest.raises(gc.errors.ShapeError, match="needs the value of"):
-        session.run(gc.segment_sum(A, ids))
+    np.testing.assert_allclose(
+        session.run(gc.segment_sum(A, ids)), by_segment(np.add, 0, int(max(IDS)) + 1), rtol=1e-6
+    )
     np.testing.assert_allclose(
         session.run(gc.unsorted_segment_sum(A, ids, 3)), by_segment(np.add, 0, 3), rtol=1e-6
     )

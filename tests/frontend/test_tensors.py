@@ -235,7 +235,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "pad mode": (lambda: gc.pad(A, [[0, 0]] * 2, "WRAP"), gc.errors.AttributeValueError, "WRAP"),
     "pad reflect": (
         lambda: gc.pad(A, [[3, 0], [0, 0]], "REFLECT"), gc.errors.ShapeError, "mirror"),
-    "where alone": (lambda: gc.where([True]), gc.errors.AttributeValueError, "x and y"),
+    "where alone": (lambda: gc.where([True], [1]), gc.errors.AttributeValueError, "x and y"),
     "add_n none": (lambda: gc.add_n([]), gc.errors.AttributeValueError, "at least one"),
     "add_n shapes": (lambda: gc.add_n([A, A[0]]), gc.errors.ShapeError, "equal shapes"),
     "pow negative": (lambda: gc.pow([2], -1), gc.errors.AttributeValueError, "no integer"),

@@ -4,16 +4,19 @@ from graphc.frontend.onnx.ops import (
     control,
     elementwise,
     indexing,
+    learning,
     neural,
     quantize,
     recurrent,
     reduce,
     shape,
     signal,
+    texts,
+    training,
     windows,
 )
 
 __all__ = [
-    "control", "elementwise", "indexing", "neural", "quantize", "recurrent", "reduce", "shape",
-    "signal", "windows",
+    "control", "elementwise", "indexing", "learning", "neural", "quantize", "recurrent",
+    "reduce", "shape", "signal", "texts", "training", "windows",
 ]  # fmt: skip

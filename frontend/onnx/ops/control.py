@@ -47,7 +47,10 @@ def loop(call: Call) -> Any:
     step = placeholder(dtype=int64, shape=())
     params = [_param(v, v.type.shape) for v in state]
     running = _param(convert(True), ())
-    outputs = call.importer.build(body, [step, running, *params])
+    try:
+        outputs = call.importer.build(body, [step, running, *params])
+    except NotKnown:
+        return _unrolled(call, state)
     again, after, stacked = outputs[0], outputs[1 : 1 + len(state)], outputs[1 + len(state) :]
     again = mv.reshape(again, shape=())
     start = convert(True) if go is None else mv.reshape(go, shape=())
@@ -65,6 +68,27 @@ def loop(call: Call) -> Any:
         return _counted(call, LoopPlan(step, carried, [], stacked, trips, [], first=first))
     plan = LoopPlan(step, carried, [], [], trips, [], conditional=True, first=first)
     return plan.build()[0][1:]
+
+
+_MOST_UNROLLED = 1000
+
+
+def _unrolled(call: Call, state: list[Value]) -> list[Value]:
+    """Step after step in place of a loop whose body needs to know the number of the step."""
+    most = int(call.value(0)) if call.get(0) is not None else _MOST_UNROLLED
+    go = call.get(1)
+    running, stacks, step = convert(True) if go is None else go, [], 0
+    while step < most and bool(call.host(running).all()):
+        given = [convert(step, int64), running, *state]
+        running, *rest = call.importer.build(call.attr("body"), given)
+        state, slices = rest[: len(state)], rest[len(state) :]
+        stacks.append(slices)
+        step += 1
+        if step > _MOST_UNROLLED:
+            raise call.refused(f"a loop of more than {_MOST_UNROLLED} steps of different sizes")
+    if not stacks:
+        raise call.refused("a loop of no steps, of which no step's sizes are known")
+    return [*state, *(OPS["stack"](*column, axis=0) for column in zip(*stacks, strict=True))]
 
 
 def _counted(call: Call, plan: LoopPlan) -> list[Value]:
@@ -95,26 +119,45 @@ def _is_true(value: Value) -> bool:
 @converter("Scan")
 def scan(call: Call) -> list[Value]:
     """A graph over slices: states are carried, outputs stacked, along any axes and directions."""
-    body = call.attr("body")
     count = call.attr("num_scan_inputs")
     given = call.given() if call.version >= 9 else [call.x(i) for i in range(1, len(call.inputs))]
     if call.version < 9:
-        raise call.refused("Scan of opset 8 is not supported")
+        return _batched_scan(call, given, count)
     state, scanned = given[: len(given) - count], given[len(given) - count :]
-    whole = _aligned(call, scanned)
+    finals, stacks = _scanned(call, state, _aligned(call, scanned))
+    return [*finals, *_turned(call, stacks)]
+
+
+def _scanned(call: Call, state: list[Value], whole: list[Value]) -> tuple[list[Value], list[Value]]:
+    """The final states and the stacks of a walk along the first axes."""
     first = next_serial()
     step = placeholder(dtype=int64, shape=())
     params = [_param(v, v.type.shape) for v in state]
     slices = [_param(v, v.type.shape and v.type.shape[1:]) for v in whole]
-    outputs = call.importer.build(body, [*params, *slices])
+    outputs = call.importer.build(call.attr("body"), [*params, *slices])
     after, stacked = outputs[: len(state)], outputs[len(state) :]
     length = call.dims(whole[0])[0]
     plan = LoopPlan(
         step, list(zip(params, state, after, strict=True)),
         list(zip(slices, whole, strict=True)), stacked, length, [], first=first,
     )  # fmt: skip
-    finals, stacks = plan.build()
-    return [*finals, *_turned(call, stacks)]
+    return plan.build()
+
+
+def _batched_scan(call: Call, given: list[Value], count: int) -> list[Value]:
+    """As opset 8 has it: each element of a batch by itself, along the axis behind the batch's."""
+    if call.get(0) is not None:
+        raise call.refused("sequences of different lengths in a Scan of opset 8")
+    directions = call.ints("directions", None, [0] * count)
+    rows = []
+    for i in range(call.dims(given[0])[0]):
+        parts = [v[i] for v in given]
+        state, whole = parts[: len(parts) - count], parts[len(parts) - count :]
+        pairs = zip(whole, directions, strict=True)
+        whole = [reverse(v, [0]) if backward else v for v, backward in pairs]
+        finals, stacks = _scanned(call, state, whole)
+        rows.append([*finals, *stacks])
+    return [OPS["stack"](*column, axis=0) for column in zip(*rows, strict=True)]
 
 
 def _aligned(call: Call, scanned: list[Value]) -> list[Value]:

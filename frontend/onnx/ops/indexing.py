@@ -105,6 +105,7 @@ def one_hot(call: Call) -> Value:
     """On and off values by class."""
     depth = call.value(1)
     count = int(depth.ravel()[0])
+    call.check_table(count)
     indices, values = call.x(0), call.x(2)
     classes = m.cast(indices, int64)
     rank = call.rank(indices) + 1

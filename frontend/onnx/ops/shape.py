@@ -11,7 +11,7 @@ import numpy as np
 from graphc.frontend import array as ar
 from graphc.frontend.onnx.reading import dtype_of
 from graphc.frontend.onnx.registry import Call, NotKnown, converter
-from graphc.ir.dtypes import as_dtype, int64
+from graphc.ir.dtypes import as_dtype, int64, string
 from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
@@ -28,7 +28,10 @@ def constant(call: Call) -> Value:
     ):  # fmt: skip
         if name in call.attrs:
             return convert(np.asarray(call.attrs[name], dtype))
-    raise call.refused("only constants of numbers are supported")
+    for name in ("value_string", "value_strings"):
+        if name in call.attrs:
+            return convert(call.attrs[name], dtype=string)
+    raise call.refused("only constants of numbers and strings are supported")
 
 
 @converter("ConstantOfShape")
@@ -206,9 +209,10 @@ def tile(call: Call) -> Value:
 def range_(call: Call) -> Value:
     """start, start + delta, ... before the limit."""
     ends = [call.static(i) for i in range(3)]
-    start, limit, delta = (e.ravel()[0] for e in ends if e is not None)
-    count = max(int(np.ceil((limit - start) / delta)), 0)
-    return convert((np.arange(count) * delta + start).astype(start.dtype))
+    start, limit, delta = (e.ravel()[0].item() for e in ends if e is not None)
+    count = max(math.ceil((limit - start) / delta), 0)
+    call.check_table(count)
+    return convert((np.arange(count) * delta + start).astype(call.x().dtype.numpy))
 
 
 @converter("DepthToSpace", "SpaceToDepth")
@@ -233,6 +237,7 @@ def eye_like(call: Call) -> Value:
     """Ones on a diagonal."""
     x = call.x()
     rows, columns = call.dims(x)
+    call.check_table(rows, columns)
     code = call.attr("dtype")
     dtype = x.dtype if code is None else dtype_of(code, "EyeLike")
     return convert(np.eye(rows, columns, call.attr("k", 0)).astype(dtype.numpy))
@@ -245,6 +250,7 @@ def trilu(call: Call) -> Value:
     offset = call.static(1)
     k = 0 if offset is None else int(offset.ravel()[0])
     rows, columns = call.dims(x)[-2:]
+    call.check_table(rows, columns)
     ones = np.ones((rows, columns), np.bool_)
     keep = np.triu(ones, k) if call.attr("upper", 1) else np.tril(ones, k)
     return pw.where(convert(keep), x, mv.zeros_like(x))
@@ -298,3 +304,18 @@ def random(call: Call) -> Value:
         return rnd.random_uniform(shape_, low, high, as_dtype(dtype), seed)
     mean, scale = call.attr("mean", 0.0), call.attr("scale", 1.0)
     return rnd.random_normal(shape_, mean, scale, as_dtype(dtype), seed)
+
+
+# -- optional values: what is there is a tensor
+
+
+@converter("OptionalHasElement")
+def optional_has_element(call: Call) -> Value:
+    """True where there is a value."""
+    return convert(np.asarray(call.get(0) is not None))
+
+
+@converter("Optional", "OptionalGetElement")
+def optional(call: Call) -> Value:
+    """The value itself."""
+    return call.x()

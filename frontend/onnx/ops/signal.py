@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -89,6 +89,7 @@ def stft(call: Call) -> Value:
     size = int(length.ravel()[0]) if length is not None else call.dims(call.x(2))[0]
     hop = int(step.ravel()[0])
     frames = (samples - size) // hop + 1
+    call.check_table(frames, size)
     index = np.arange(frames)[:, None] * hop + np.arange(size)
     pieces = OPS["gather"](mv.reshape(x, shape=(batch, samples)), convert(index), axis=1)
     pieces = pieces if window is None else pieces * window
@@ -103,6 +104,7 @@ def window(call: Call) -> Value:
     """Sums of cosines."""
     size = call.value(0)
     count = int(size.ravel()[0])
+    call.check_table(count)
     dtype = dtype_of(call.attr("output_datatype", 1), call.op)
     period = count if call.attr("periodic", 1) else count - 1
     angle = 2 * np.pi * np.arange(count) / period
@@ -119,6 +121,7 @@ def mel_weight_matrix(call: Call) -> Value:
     given = [call.static(i) for i in range(5)]
     bands, length, rate, low, high = (v.ravel()[0] for v in given if v is not None)
     dtype = dtype_of(call.attr("output_datatype", 1), call.op)
+    call.check_table(length // 2 + 1, bands)
     edges = np.arange(bands + 2).astype(np.float64)
     lowest, highest = (2595 * np.log10(1 + f / 700) for f in (low, high))
     mels = edges * (highest - lowest) / (bands + 2) + lowest
@@ -235,6 +238,57 @@ def _image_at(call: Call, x: Value, index: list[Value], border: str, aligned: bo
     return pw.where(OPS["expand_dims"](inside, axis=(1,)), moved, mv.zeros_like(moved))
 
 
+@converter("DeformConv")
+def deform_conv(call: Call) -> Value:
+    """A convolution that reads between the pixels, at places of its own (Dai et al. 2017)."""
+    x, w, offset, mask = call.x(0), call.x(1), call.x(2), call.get(4)
+    n, channels, *sizes = call.dims(x)
+    outs, _, *window = call.dims(w)
+    space, count, parts = call.dims(offset)[2:], math.prod(window), call.attr("offset_group", 1)
+    if len(sizes) != 2:
+        raise call.refused(f"deformable convolution over {len(sizes)} dims")
+    shifts = mv.reshape(offset, shape=(n, parts, count, 2, *space))
+    factors = None if mask is None else mv.reshape(mask, shape=(n, parts, 1, count, *space))
+    groups, share = call.attr("group", 1), channels // parts
+    made = []
+    for part in range(parts):
+        places = _regular_places(call, window, space)
+        points = [shifts[:, part, :, i] + convert(p, like=x.dtype) for i, p in enumerate(places)]
+        image = x[:, part * share : (part + 1) * share]
+        values = _bilinear(call, image, points)
+        made.append(values if factors is None else values * factors[:, part])
+    pixels = OPS["concat"](*made, axis=1)
+    pixels = mv.reshape(pixels, shape=(n, groups, channels // groups, count, *space))
+    filters = mv.reshape(w, shape=(groups, outs // groups, channels // groups, count))
+    y = OPS["contract"](pixels, filters, spec="ngckhw,gock->ngohw")
+    y = mv.reshape(y, shape=(n, outs, *space))
+    bias = call.get(3)
+    return y if bias is None else y + mv.reshape(bias, shape=(outs, 1, 1))
+
+
+def _regular_places(call: Call, window: list[int], space: tuple[int, ...]) -> list[np.ndarray]:
+    """The row, and the column, that a convolution reads: [window, height, width]."""
+    strides, dilations = (call.ints(k, None, [1, 1]) for k in ("strides", "dilations"))
+    pads = call.ints("pads", None, [0] * 4)
+    inside = np.indices(window).reshape(2, -1, 1, 1)
+    starts = np.indices(space)[:, None]
+    return [starts[i] * strides[i] - pads[i] + inside[i] * dilations[i] for i in range(2)]
+
+
+def _bilinear(call: Call, x: Value, points: list[Value]) -> Value:
+    """x [n, c, h, w] at points [n, ...], zeros outside: [n, c, ...]."""
+    total = None
+    rows, columns = (_taps(p, "linear") for p in points)
+    for row, down in rows:
+        for column, right in columns:
+            value = _image_at(call, x, [row, column], "zeros", True)
+            weight = down if right is None else right if down is None else down * right
+            part = value if weight is None else value * OPS["expand_dims"](weight, axis=(1,))
+            total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
 @converter("RoiAlign")
 def roi_align(call: Call) -> Value:
     """Means (or maxima) of interpolated points in the cells of boxes (He et al. 2017)."""
@@ -244,6 +298,7 @@ def roi_align(call: Call) -> Value:
     half = 0.5 if call.attr("coordinate_transformation_mode",
                             "half_pixel" if call.version >= 16 else "output_half_pixel"
                             ) == "half_pixel" else 0.0  # fmt: skip
+    call.check_table(len(rois), x.shape[1], height, width)
     result = np.zeros((len(rois), x.shape[1], height, width), x.dtype)
     for r, (roi, n) in enumerate(zip(rois, batch, strict=True)):
         x1, y1, x2, y2 = (v * scale - half for v in roi)
@@ -280,6 +335,9 @@ def _interpolated(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarr
 # -- resizing
 
 
+_PER_ROW: Final = 1 << 10  # numbers, that making one row of weights is worth
+
+
 @converter("Resize", "Upsample")
 def resize(call: Call) -> Value:
     """Each axis by a matrix of weights, so that gradients and fusion come by themselves."""
@@ -297,6 +355,7 @@ def resize(call: Call) -> Value:
         size = int(sizes[k]) if sizes is not None else math.floor(dims[axis] * scale)
         if scale == 1 and size == dims[axis] and roi is None:
             continue
+        call.check_table(size, max(dims[axis], _PER_ROW))
         span = (0.0, 1.0) if roi is None else (float(roi[k]), float(roi[len(axes) + k]))
         weights, outside = _weights(call, dims[axis], size, scale, span)
         x = _applied(x, axis, weights, outside, call)

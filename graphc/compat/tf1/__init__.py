@@ -19,6 +19,7 @@ __getattr__ = delegate(
     f"{__name__}.legacy",
     f"{__name__}.protos",
     f"{__name__}.version",
+    f"{__name__}.python.framework.importer",
     "graphc",
     submodules=SUBMODULES,
 )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from graphc import summary
-from graphc.frontend import array, framework, sources
+from graphc.frontend import array, framework
 from graphc.frontend.arguments import is_tensor
 from graphc.frontend.math import argmax, argmin
 from graphc.frontend.scopes import VariableScope, variable_scope
 from graphc.frontend.variables import local_variables_initializer
-from graphc.ir.errors import DTypeError, ShapeError
-from graphc.ir.graph import Node, Value, convert, default_session, get_default_graph
+from graphc.ir.errors import ShapeError
+from graphc.ir.graph import Node, Value, convert
 from graphc.ir.table import OPS
 
 # -- argument orders
@@ -208,69 +209,27 @@ def executing_eagerly() -> bool:
     return False
 
 
-# -- texts
+# -- diagonals
 
 
-class _StringType:
-    """`tf.string`: known by name. There are no tensors of strings but constants."""
-
-    name = "string"
-    as_numpy_dtype = object
-
-    def __repr__(self) -> str:
-        return "tf.string"
-
-
-string: Final = _StringType()
+def diag(diagonal: Any, name: str | None = None) -> Value:
+    """Zeros with these elements on the diagonal. [a, b, ..] -> [a, b, .., a, b, ..]"""
+    x = convert(diagonal)
+    if not x.type.is_static or not x.type.rank:
+        raise ShapeError(f"diag needs a tensor of known shape with a dim, got {x!r}")
+    flat = OPS["matrix_diag"](array.reshape(x, [-1]))
+    return array.reshape(flat, 2 * x.type.static_shape, name=name)
 
 
-class StringConstant:
-    """A text to be fetched, as in every first program. No op takes it."""
-
-    def __init__(self, value: Any, name: str | None) -> None:
-        self.array = np.array(value, dtype=object)
-        flat = [t.encode() if isinstance(t, str) else t for t in self.array.ravel().tolist()]
-        self.array = np.array(flat, dtype=object).reshape(self.array.shape)
-        self.dtype = string
-        self.graph = get_default_graph()
-        self.name = f"{self.graph.unique_name(name or 'Const')}:0"
-
-    def __graphc_fetch__(self) -> tuple[list[Any], Callable[[Any], Any]]:
-        return [], lambda _: self.array[()]
-
-    def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
-        """The bytes, in the given or the default session."""
-        return (session or default_session()).run(self, feed_dict)
-
-    def __add__(self, other: Any) -> StringConstant:
-        if not isinstance(other, (StringConstant, str, bytes)):
-            raise DTypeError(f"a text and {other!r} cannot be added")
-        text = other.array if isinstance(other, StringConstant) else other
-        return StringConstant(self.array + (text.encode() if isinstance(text, str) else text), None)
-
-    def __repr__(self) -> str:
-        return f"<text {self.name!r} {self.array[()]!r}>"
-
-
-def constant(
-    value: Any,
-    dtype: Any = None,
-    shape: Any = None,
-    name: str | None = None,
-    verify_shape: bool = False,
-) -> Value | StringConstant:
-    """`graphc.constant`; a text becomes something to fetch."""
-    if dtype is string or (dtype is None and _is_text(value)):
-        return StringConstant(value, name)
-    return sources.constant(value, dtype, shape, name, verify_shape)
-
-
-def _is_text(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return bool(value) and all(map(_is_text, value))
-    return isinstance(value, (str, bytes)) or (
-        isinstance(value, np.ndarray) and value.dtype.kind in "SU"
-    )
+def diag_part(input: Any, name: str | None = None) -> Value:
+    """The elements on the diagonal. [a, b, .., a, b, ..] -> [a, b, ..]"""
+    x = convert(input)
+    half = (x.type.rank or 0) // 2
+    if not x.type.is_static or not half or x.type.static_shape[:half] * 2 != x.type.static_shape:
+        raise ShapeError(f"diag_part needs a tensor of known shape [a, .., a, ..], got {x!r}")
+    size = math.prod(x.type.static_shape[:half])
+    flat = OPS["diagonal"](array.reshape(x, [size, size]))
+    return array.reshape(flat, x.type.static_shape[:half], name=name)
 
 
 # -- checks
@@ -295,9 +254,9 @@ def assert_rank(
 concat_v2 = concat
 
 __all__ = [
-    "arg_max", "arg_min", "assert_rank", "audio_summary", "concat", "concat_v2", "constant",
-    "disable_eager_execution", "disable_v2_behavior", "executing_eagerly",
+    "arg_max", "arg_min", "assert_rank", "audio_summary", "concat", "concat_v2", "diag",
+    "diag_part", "disable_eager_execution", "disable_v2_behavior", "executing_eagerly",
     "fixed_size_partitioner", "histogram_summary", "image_summary", "initialize_local_variables",
     "inv", "merge_all_summaries", "merge_summary", "op_scope", "reverse", "scalar_summary",
-    "select", "sparse_to_dense", "split", "string", "variable_op_scope",
+    "select", "sparse_to_dense", "split", "variable_op_scope",
 ]  # fmt: skip

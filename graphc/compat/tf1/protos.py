@@ -62,7 +62,22 @@ NodeDef = LazyProto("NodeDef")
 SessionLog = LazyProto("SessionLog")
 Summary = LazyProto("Summary")
 
+
+def make_tensor_proto(values: Any, dtype: Any = None, shape: Any = None) -> Any:
+    """A TensorProto of an array, in the shape where one is given."""
+    from graphc.compat.tf1.python.framework import tensor_util
+
+    return tensor_util.make_tensor_proto(values, dtype, shape)
+
+
+def make_ndarray(tensor: Any) -> Any:
+    """The array of a TensorProto."""
+    from graphc.ir import graphdef
+
+    return graphdef.make_ndarray(tensor)
+
+
 __all__ = [
     "AttrValue", "Event", "GraphDef", "HistogramProto", "MetaGraphDef", "NodeDef", "SessionLog",
-    "Summary",
+    "Summary", "make_ndarray", "make_tensor_proto",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from graphc.ir.ops import (
     bits,
+    choosing,
     contract,
     control,
     conv,
@@ -9,7 +10,10 @@ from graphc.ir.ops import (
     decode,
     deferred,
     diagonals,
+    files,
+    functions,
     index,
+    lookup,
     losses,
     matrices,
     movement,
@@ -18,9 +22,11 @@ from graphc.ir.ops import (
     observe,
     passing,
     patches,
+    pictures,
     pointwise,
     pool,
     random,
+    records,
     reduce,
     resample,
     sampling,
@@ -31,13 +37,16 @@ from graphc.ir.ops import (
     source,
     spectral,
     state,
+    strings,
     trigonometry,
     windows,
+    words,
 )
 
 __all__ = [
-    "bits", "contract", "control", "conv", "ctc", "decode", "deferred", "diagonals", "index",
-    "losses", "matrices", "movement", "nn", "norm", "observe", "passing", "patches", "pointwise",
-    "pool", "random", "reduce", "resample", "sampling", "scatter", "segments", "slicing",
-    "sorting", "source", "spectral", "state", "trigonometry", "windows",
+    "bits", "choosing", "contract", "control", "conv", "ctc", "decode", "deferred", "diagonals",
+    "files", "functions", "index", "lookup", "losses", "matrices", "movement", "nn", "norm",
+    "observe", "passing", "patches", "pictures", "pointwise", "pool", "random", "records",
+    "reduce", "resample", "sampling", "scatter", "segments", "slicing", "sorting", "source",
+    "spectral", "state", "strings", "trigonometry", "windows", "words",
 ]  # fmt: skip

@@ -42,9 +42,9 @@ def _shift_samples() -> Iterable[Sample]:
         yield Sample((x, np.array([0, 1, 2, 3, bits // 2, bits - 1, bits, bits + 1, 100], dtype)))
 
 
-def _bitwise(name: str, function: Any, triton: str, arity: int = 2, **more: Any) -> Op:
+def _bitwise(name: str, function: Any, triton: str, c: str, arity: int = 2, **more: Any) -> Op:
     return pointwise(
-        name, function, f"np.{function.__name__}", triton, arity=arity, accepts=_INTEGERS,
+        name, function, f"np.{function.__name__}", triton, c, arity=arity, accepts=_INTEGERS,
         grad=_NO_GRADIENT, **{"samples": _samples(arity), **more},
     )  # fmt: skip
 
@@ -52,18 +52,22 @@ def _bitwise(name: str, function: Any, triton: str, arity: int = 2, **more: Any)
 _SYMMETRIC = ("commutative", "associative")
 
 bitwise_and = _bitwise(
-    "bitwise_and", np.bitwise_and, "({0} & {1})", facts=(*_SYMMETRIC, "idempotent")
+    "bitwise_and", np.bitwise_and, *("({0} & {1})",) * 2, facts=(*_SYMMETRIC, "idempotent")
 )
-bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "({0} | {1})", facts=(*_SYMMETRIC, "idempotent"))
-bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "({0} ^ {1})", facts=_SYMMETRIC)
+bitwise_or = _bitwise(
+    "bitwise_or", np.bitwise_or, *("({0} | {1})",) * 2, facts=(*_SYMMETRIC, "idempotent")
+)
+bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, *("({0} ^ {1})",) * 2, facts=_SYMMETRIC)
 # spelled without ~: the interpreter of Triton 3.7 cannot invert unsigned integers
-invert = _bitwise("invert", np.invert, "(0 - {0} - 1)", arity=1, facts=("involution",))
+invert = _bitwise("invert", np.invert, "(0 - {0} - 1)", "(~{0})", arity=1, facts=("involution",))
 left_shift = _bitwise(
-    "left_shift", np.left_shift, "left_shift({0}, {1})", samples=_shift_samples,
+    "left_shift", np.left_shift, "left_shift({0}, {1})", "gc_left_shift_{t}({0}, {1})",
+    samples=_shift_samples,
     doc="x * 2^y, without the bits that leave; 0 where y is no number of bits below x's width.",
 )  # fmt: skip
 right_shift = _bitwise(
-    "right_shift", np.right_shift, "right_shift({0}, {1})", samples=_shift_samples,
+    "right_shift", np.right_shift, "right_shift({0}, {1})", "gc_right_shift_{t}({0}, {1})",
+    samples=_shift_samples,
     doc="The floor of x / 2^y; 0, or -1 of negative x, where y is no number below x's width.",
 )  # fmt: skip
 

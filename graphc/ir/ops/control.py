@@ -152,6 +152,7 @@ class LoopPlan:
     reverse: bool = False
     first: int = 0  # serial of the first node of the body
     older: frozenset[Node] = frozenset()  # nodes before it that are of the body, too
+    counter: int | None = None  # which carried value counts the steps, of an unbounded loop
 
     def build(self, name: str | None = None) -> tuple[list[Value], list[Value]]:
         """The final carried values, and the stacks."""
@@ -174,7 +175,7 @@ class LoopPlan:
             given.insert(0, self.trips)
         node = loop.node(
             *given, body=body, carried=len(self.carried), scanned=len(self.scanned), trips=known,
-            conditional=self.conditional, reverse=self.reverse, name=name,
+            conditional=self.conditional, reverse=self.reverse, counter=self.counter, name=name,
         )  # fmt: skip
         finals = iter(node.outputs)
         return [final for final in self._finals(finals)], list(finals)[: len(self.stacked)]
@@ -199,8 +200,8 @@ class LoopPlan:
         """The nodes that differ from step to step: they read a parameter, or draw numbers."""
         varying: set[Node] = set()
         for node in reached(results, params):
-            draws = "key" in node.attrs and (node.serial >= self.first or node in self.older)
-            if draws or any(v in params or v.node in varying for v in node.inputs):
+            own = node.serial >= self.first or node in self.older
+            if (own and draws(node)) or any(v in params or v.node in varying for v in node.inputs):
                 varying.add(node)
         return varying
 
@@ -215,6 +216,11 @@ class LoopPlan:
         known = set(self.stacked)
         kept = varying | {p.node for p, *_ in self.carried}
         return [v for v in values if v not in known and v.node in kept]
+
+
+def draws(node: Node) -> bool:
+    """True for an op that draws random numbers: it has a generator's key."""
+    return isinstance(node.attrs.get("key"), int)
 
 
 def is_costly(node: Node) -> bool:
@@ -267,11 +273,32 @@ def _loop_grad(node: Node, grads: Sequence[Value | None]) -> Sequence[Value | No
     # the sums for what is captured
     view = LoopView(node)
     if view.trips == UNBOUNDED:
+        view = _counted_again(view)
+        more: list[Value | None] = [None] * (len(view.node.outputs) - len(grads))
+        return _LoopBackward(view, [*grads, *more]).run()[1:]
+    return _LoopBackward(view, grads).run()
+
+
+def _counted_again(view: LoopView) -> LoopView:
+    """An unbounded loop once more, for as many steps as it takes, with what its gradient wants.
+
+    The number of steps is known by a run before the run (see graphc.passes.stages).
+    """
+    node = view.node
+    if node.attrs["counter"] is None:
         raise GradientError(
             f"no gradient goes through the loop {node.name!r}, whose number of steps depends on "
             "what it computes; bound it (while_loop: maximum_iterations)"
         )
-    return _LoopBackward(view, grads).run()
+    (carried, _, captured), (initial, _, outer) = view.params, view.outer
+    plan = LoopPlan(
+        view.body.inputs[0].outputs[0], list(zip(carried, initial, view.results[0], strict=True)),
+        [], [], node.outputs[node.attrs["counter"]], list(zip(captured, outer, strict=True)),
+        older=frozenset(view.body.nodes),
+    )  # fmt: skip
+    made = plan.build()[0][0].node
+    assert len(made.outputs) >= len(node.outputs), "an unbounded loop carries what changes"
+    return LoopView(made)
 
 
 class _LoopBackward:
@@ -444,7 +471,7 @@ loop: Op = register(
         _loop_type,
         attrs={
             "body": REQUIRED, "carried": REQUIRED, "scanned": 0, "trips": None,
-            "conditional": False, "reverse": False,
+            "conditional": False, "reverse": False, "counter": None,
         },
         grad=_loop_grad,
         doc="The body, step after step; see the module.",
@@ -620,6 +647,7 @@ __all__ = [
     "LoopView",
     "branch",
     "build_branch",
+    "draws",
     "find_captures",
     "loop",
     "region",

@@ -21,7 +21,7 @@ from graphc.ir.errors import UnsupportedOp
 from graphc.ir.graph import Node, Value, detached
 from graphc.ir.ops.movement import zeros_like
 from graphc.ir.ops.source import placeholder
-from graphc.ir.table import REQUIRED, Attrs, Kind, Op, Types, register
+from graphc.ir.table import REQUIRED, STRINGS, Attrs, Kind, Op, Types, register
 from graphc.ir.types import TensorType
 
 Host: TypeAlias = Callable[[Value], np.ndarray]
@@ -104,7 +104,7 @@ _ATTRS = {"expansion": REQUIRED, "payload": REQUIRED, "outputs": REQUIRED}
 deferred: Op = register(
     Op(
         "deferred", Kind.COMPOSITE, _declared, attrs=_ATTRS, grad=_grad,
-        decompose=_too_early,
+        decompose=_too_early, facts=frozenset({STRINGS}),
         doc="What the named expansion makes of the payload, once shapes are static.",
     )
 )  # fmt: skip

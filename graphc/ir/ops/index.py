@@ -12,12 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.dtypes import int64
+from graphc.ir.dtypes import blank, int64
 from graphc.ir.errors import DTypeError, ShapeError
 from graphc.ir.graph import Node, Value, constant
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
-from graphc.ir.table import OPS, REQUIRED, Attrs, Kind, Op, Sample, Types, register
+from graphc.ir.table import (
+    OPS,
+    REQUIRED,
+    STRINGS,
+    Attrs,
+    Kind,
+    Op,
+    Sample,
+    Types,
+    register,
+)
 from graphc.ir.types import (
     TensorType,
     check_sizes,
@@ -44,11 +54,11 @@ def _take_numpy(attrs: Attrs, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     size = x.shape[axis]
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     if size == 0:
-        return np.zeros(shape, x.dtype)
+        return np.full(shape, blank(x.dtype), x.dtype)
     inside = (indices >= 0) & (indices < size)
     found = np.take(x, np.where(inside, indices, 0), axis=axis)
     mask = inside.reshape((1,) * axis + indices.shape + (1,) * (x.ndim - axis - 1))
-    return np.where(mask, found, np.zeros((), x.dtype))
+    return np.where(mask, found, np.full((), blank(x.dtype), x.dtype))
 
 
 def _grad(node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -76,6 +86,7 @@ take: Op = register(
         attrs={"axis": REQUIRED},
         grad=_grad,
         samples=lambda: [s for s in _samples() if s.attrs["axis"] >= 0],
+        facts=frozenset({STRINGS}),
         doc="gather along an axis counted from the front.",
     )
 )
@@ -92,6 +103,7 @@ gather: Op = register(
             *node.inputs, axis=normalize_axis(node.attrs["axis"], node.inputs[0].type.rank or 1)
         ),
         samples=_samples,
+        facts=frozenset({STRINGS}),
         doc="The slices of x at the indices along an axis; zeros where an index is out of range.",
     )
 )
@@ -218,7 +230,7 @@ gather_nd: Op = register(
     Op(
         "gather_nd", Kind.COMPOSITE, _gather_nd_type, decompose=_gather_nd,
         grad=lambda node, grads: [gather_nd_grad(grads[0], node.inputs[1], node.inputs[0]), None],
-        samples=_gather_nd_samples,
+        samples=_gather_nd_samples, facts=frozenset({STRINGS}),
         doc="""x[i0, i1, ...] for each index (i0, i1, ...) along the last dim of the indices.
 
         Zeros where an index is out of range.""",

@@ -19,7 +19,18 @@ from graphc.ir import views
 from graphc.ir.dtypes import as_dtype, int32
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import CONSTANT, Literal, Node, Value, convert
-from graphc.ir.table import OPS, REQUIRED, Attrs, Kind, NoGradient, Op, Sample, Types, register
+from graphc.ir.table import (
+    OPS,
+    REQUIRED,
+    STRINGS,
+    Attrs,
+    Kind,
+    NoGradient,
+    Op,
+    Sample,
+    Types,
+    register,
+)
 from graphc.ir.types import (
     UNKNOWN,
     Dim,
@@ -63,7 +74,7 @@ def movement(
             view=view,
             host_inputs=host_inputs or {},
             samples=samples,
-            facts=frozenset({"linear"}),
+            facts=frozenset({"linear", STRINGS}),
             doc=doc,
         )
     )
@@ -334,6 +345,7 @@ broadcast_like: Op = register(
         grad=lambda node, grads: [OPS["sum_to_like"](grads[0], node.inputs[0]), None],
         decompose=lambda node: broadcast_to_shape(node.inputs[0], node.types[0].static_shape),
         samples=lambda: [Sample((sample_array(3, 1), sample_array(3, 4)), differentiable=(0,))],
+        facts=frozenset({STRINGS}),
         doc="The first input broadcast to the shape of the second.",
     )
 )
@@ -436,6 +448,7 @@ reshape_like: Op = register(
         grad=lambda node, grads: [reshape_like(grads[0], node.inputs[0]), None],
         decompose=lambda node: reshape_to(node.inputs[0], node.types[0].static_shape),
         samples=lambda: [Sample((sample_array(2, 6), sample_array(3, 4)), differentiable=(0,))],
+        facts=frozenset({STRINGS}),
         doc="The first input in the shape of the second.",
     )
 )
@@ -443,7 +456,8 @@ reshape_like: Op = register(
 
 def _full_like(value: int) -> Callable[[Node], Value]:
     def decompose(node: Node) -> Value:
-        one = convert(value, dtype=node.types[0].dtype)
+        dtype = node.types[0].dtype
+        one = convert(b"" if dtype.is_string else value, dtype=dtype)
         return broadcast_to_shape(one, node.types[0].static_shape)
 
     return decompose
@@ -467,6 +481,7 @@ def _like(name: str, value: int) -> Op:
                 else _full_like(value)(node)
             ),
             samples=lambda: [Sample((sample_array(3, 2),)), Sample((sample_array(),))],
+            facts=frozenset({STRINGS} if value == 0 else ()),
             doc=f"{value} in the shape of the input.",
         )
     )
@@ -491,7 +506,7 @@ shape_of: Op = register(
         attrs={"dtype": int32},
         grad=NoGradient("a shape is constant", zero=True),
         decompose=_shape_of,
-        facts=frozenset({"of_type"}),
+        facts=frozenset({"of_type", STRINGS}),
         samples=lambda: [Sample((sample_array(3, 2),))],
         doc="The shape of the input, as a vector of integers.",
     )

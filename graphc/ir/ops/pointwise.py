@@ -5,7 +5,8 @@
 gives the function, its text per back end, and the gradient as one line.
 
 A NumPy spelling is a function `f(*args, out)`: `np.` ufuncs, or `k.` of graphc.ir.elementwise.
-A Triton spelling is an expression; names that Triton lacks stand in the emitter's prelude.
+A Triton spelling is an expression; names that Triton lacks stand in the emitter's prelude. So is
+a C spelling, whose functions stand in codegen/native/c/graphc.h; `{t}` is the inputs' type (f32).
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ from graphc.ir import elementwise as k
 from graphc.ir.dtypes import DType, as_dtype, bool_, int64, uint32
 from graphc.ir.errors import DTypeError
 from graphc.ir.graph import Node, Value, convert
-from graphc.ir.table import OPS, REQUIRED, Attrs, Kind, NoGradient, Op, Sample, Types, register
+from graphc.ir.table import (
+    OPS,
+    REQUIRED,
+    STRINGS,
+    Attrs,
+    Kind,
+    NoGradient,
+    Op,
+    Sample,
+    Types,
+    register,
+)
 from graphc.ir.types import TensorType, broadcast_shapes
 
 ScalarGrad = Callable[..., Any]
@@ -81,6 +93,7 @@ def pointwise(
     numpy: Callable[..., Any],
     spell_numpy: str,
     spell_triton: str,
+    spell_c: str,
     *,
     arity: int,
     accepts: str = "float",
@@ -107,8 +120,8 @@ def pointwise(
             type_rule,
             numpy=_meaning(numpy, result),
             grad=grad if isinstance(grad, NoGradient) else _scalar_grad(grad),
-            spell={"numpy": spell_numpy, "triton": spell_triton},
-            facts=frozenset(facts),
+            spell={"numpy": spell_numpy, "triton": spell_triton, "c": spell_c},
+            facts=frozenset((*facts, STRINGS) if "string" in accepts.split() else facts),
             flops=flops,
             samples=samples or (lambda: default_samples(arity, accepts)),
             doc=doc,
@@ -165,28 +178,30 @@ def _select(condition: Value, x: Value, y: Any) -> Value:
 # -- arithmetic
 
 add: Op = pointwise(
-    "add", np.add, "np.add", "({0} + {1})", arity=2, accepts=NUMERIC,
+    "add", np.add, "np.add", "({0} + {1})", "({0} + {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g, g), facts=("commutative", "associative"),
 )  # fmt: skip
 subtract: Op = pointwise(
-    "subtract", np.subtract, "np.subtract", "({0} - {1})", arity=2, accepts=NUMERIC,
+    "subtract", np.subtract, "np.subtract", "({0} - {1})", "({0} - {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g, -g),
 )  # fmt: skip
 multiply: Op = pointwise(
-    "multiply", np.multiply, "np.multiply", "({0} * {1})", arity=2, accepts=NUMERIC,
+    "multiply", np.multiply, "np.multiply", "({0} * {1})", "({0} * {1})", arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g * b, g * a), facts=("commutative", "associative"),
 )  # fmt: skip
 truediv: Op = pointwise(
-    "truediv", np.true_divide, "np.true_divide", "({0} / {1})", arity=2,
+    "truediv", np.true_divide, "np.true_divide", "({0} / {1})", "({0} / {1})", arity=2,
     grad=lambda g, y, a, b: (g / b, -(g * y) / b), flops=4,
     samples=_positive(2), doc="a / b of floats",
 )  # fmt: skip
 floordiv: Op = pointwise(
-    "floordiv", k.floordiv, "k.floordiv", "floordiv({0}, {1})", arity=2, accepts=NUMERIC,
+    "floordiv", k.floordiv, "k.floordiv", "floordiv({0}, {1})", "gc_floordiv_{t}({0}, {1})",
+    arity=2, accepts=NUMERIC,
     grad=_FLAT, flops=8, doc="The floor of a / b; integers divided by 0 give 0.",
 )  # fmt: skip
 floormod: Op = pointwise(
-    "floormod", np.remainder, "np.remainder", "floormod({0}, {1})", arity=2, accepts=NUMERIC,
+    "floormod", np.remainder, "np.remainder", "floormod({0}, {1})", "gc_floormod_{t}({0}, {1})",
+    arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (g, -(g * floordiv(a, b))), flops=8,
     samples=_positive(2), doc="a - floor(a / b) * b; integers modulo 0 give 0.",
 )  # fmt: skip
@@ -199,92 +214,104 @@ def _pow_grad(g: Value, y: Value, a: Value, b: Value) -> tuple[Value, Value]:
 
 
 maximum: Op = pointwise(
-    "maximum", np.maximum, "np.maximum", "maximum({0}, {1})", arity=2, accepts=NUMERIC,
+    "maximum", np.maximum, "np.maximum", "maximum({0}, {1})", "gc_maximum_{t}({0}, {1})",
+    arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (_select(a >= b, g, 0), _select(a >= b, OPS["zeros_like"](g), g)),
     facts=("commutative", "associative", "idempotent"),
     doc="The greater; NaN when either is.",
 )  # fmt: skip
 minimum: Op = pointwise(
-    "minimum", np.minimum, "np.minimum", "minimum({0}, {1})", arity=2, accepts=NUMERIC,
+    "minimum", np.minimum, "np.minimum", "minimum({0}, {1})", "gc_minimum_{t}({0}, {1})",
+    arity=2, accepts=NUMERIC,
     grad=lambda g, y, a, b: (_select(a <= b, g, 0), _select(a <= b, OPS["zeros_like"](g), g)),
     facts=("commutative", "associative", "idempotent"),
     doc="The smaller; NaN when either is.",
 )  # fmt: skip
 pow_: Op = pointwise(
-    "pow", np.power, "np.power", "power({0}, {1})", arity=2, grad=_pow_grad, flops=20,
+    "pow", np.power, "np.power", "power({0}, {1})", "gc_pow_{t}({0}, {1})",
+    arity=2, grad=_pow_grad, flops=20,
     samples=_positive(2), doc="a to the power b",
 )  # fmt: skip
 negative: Op = pointwise(
-    "negative", np.negative, "np.negative", "negated({0})", arity=1, accepts="float int",
+    "negative", np.negative, "np.negative", "negated({0})", "(-{0})", arity=1, accepts="float int",
     grad=lambda g, y, x: -g, facts=("involution",),
 )  # fmt: skip
 abs_: Op = pointwise(
-    "abs", np.abs, "np.abs", "tl.abs({0})", arity=1, accepts="float int",
+    "abs", np.abs, "np.abs", "tl.abs({0})", "gc_abs_{t}({0})", arity=1, accepts="float int",
     grad=lambda g, y, x: g * sign(x), facts=("idempotent",),
 )  # fmt: skip
 sign: Op = pointwise(
-    "sign", k.sign, "k.sign", "sign({0})", arity=1, accepts="float int", grad=_FLAT, flops=2,
+    "sign", k.sign, "k.sign", "sign({0})", "gc_sign_{t}({0})",
+    arity=1, accepts="float int", grad=_FLAT, flops=2,
 )  # fmt: skip
 square: Op = pointwise(
-    "square", np.square, "np.square", "({0} * {0})", arity=1, accepts=NUMERIC,
+    "square", np.square, "np.square", "({0} * {0})", "({0} * {0})", arity=1, accepts=NUMERIC,
     grad=lambda g, y, x: g * (x + x),
 )  # fmt: skip
 reciprocal: Op = pointwise(
-    "reciprocal", k.reciprocal, "k.reciprocal", "(1.0 / {0})", arity=1,
+    "reciprocal", k.reciprocal, "k.reciprocal", "(1.0 / {0})", "(1 / {0})", arity=1,
     grad=lambda g, y, x: -(g * y * y), flops=4, samples=_positive(1),
 )  # fmt: skip
 sqrt: Op = pointwise(
-    "sqrt", np.sqrt, "np.sqrt", "sqrt({0})", arity=1,
+    "sqrt", np.sqrt, "np.sqrt", "sqrt({0})", "gc_sqrt_{t}({0})", arity=1,
     grad=lambda g, y, x: g * 0.5 / y, flops=4, samples=_positive(1),
 )  # fmt: skip
 rsqrt: Op = pointwise(
-    "rsqrt", k.rsqrt, "k.rsqrt", "tl.rsqrt({0})", arity=1,
+    "rsqrt", k.rsqrt, "k.rsqrt", "tl.rsqrt({0})", "(1 / gc_sqrt_{t}({0}))", arity=1,
     grad=lambda g, y, x: g * -0.5 * y * y * y, flops=4, samples=_positive(1),
 )  # fmt: skip
 
 # -- exponentials and logarithms
 
 exp: Op = pointwise(
-    "exp", np.exp, "np.exp", "tl.exp({0})", arity=1, grad=lambda g, y, x: g * y, flops=12,
+    "exp", np.exp, "np.exp", "tl.exp({0})", "gc_exp_{t}({0})",
+    arity=1, grad=lambda g, y, x: g * y, flops=12,
 )  # fmt: skip
 expm1: Op = pointwise(
-    "expm1", np.expm1, "np.expm1", "expm1({0})", arity=1,
+    "expm1", np.expm1, "np.expm1", "expm1({0})", "gc_expm1_{t}({0})", arity=1,
     grad=lambda g, y, x: g * (y + 1.0), flops=16,
 )  # fmt: skip
 log: Op = pointwise(
-    "log", np.log, "np.log", "tl.log({0})", arity=1, grad=lambda g, y, x: g / x, flops=12,
+    "log", np.log, "np.log", "tl.log({0})", "gc_log_{t}({0})",
+    arity=1, grad=lambda g, y, x: g / x, flops=12,
     samples=_positive(1),
 )  # fmt: skip
 log1p: Op = pointwise(
-    "log1p", np.log1p, "np.log1p", "log1p({0})", arity=1,
+    "log1p", np.log1p, "np.log1p", "log1p({0})", "gc_log1p_{t}({0})", arity=1,
     grad=lambda g, y, x: g / (x + 1.0), flops=14, samples=_inside(1, -0.8, 3.0),
 )  # fmt: skip
 sigmoid: Op = pointwise(
-    "sigmoid", k.sigmoid, "k.sigmoid", "sigmoid({0})", arity=1,
+    "sigmoid", k.sigmoid, "k.sigmoid", "sigmoid({0})", "gc_sigmoid_{t}({0})", arity=1,
     grad=lambda g, y, x: g * y * (1.0 - y), flops=14,
 )  # fmt: skip
 tanh: Op = pointwise(
-    "tanh", np.tanh, "np.tanh", "tanh({0})", arity=1,
+    "tanh", np.tanh, "np.tanh", "tanh({0})", "gc_tanh_{t}({0})", arity=1,
     grad=lambda g, y, x: g * (1.0 - y * y), flops=14,
 )  # fmt: skip
 erf: Op = pointwise(
-    "erf", k.erf, "k.erf", "tl.erf({0})", arity=1,
+    "erf", k.erf, "k.erf", "tl.erf({0})", "gc_erf_{t}({0})", arity=1,
     grad=lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-(x * x)), flops=20,
     doc="The error function, 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.",
 )  # fmt: skip
 sin: Op = pointwise(
-    "sin", np.sin, "np.sin", "sin({0})", arity=1, grad=lambda g, y, x: g * cos(x), flops=14,
+    "sin", np.sin, "np.sin", "sin({0})", "gc_sin_{t}({0})",
+    arity=1, grad=lambda g, y, x: g * cos(x), flops=14,
 )  # fmt: skip
 cos: Op = pointwise(
-    "cos", np.cos, "np.cos", "cos({0})", arity=1, grad=lambda g, y, x: -(g * sin(x)), flops=14,
+    "cos", np.cos, "np.cos", "cos({0})", "gc_cos_{t}({0})",
+    arity=1, grad=lambda g, y, x: -(g * sin(x)), flops=14,
 )  # fmt: skip
 
 # -- rounding
 
-floor: Op = pointwise("floor", np.floor, "np.floor", "tl.floor({0})", arity=1, grad=_FLAT)
-ceil: Op = pointwise("ceil", np.ceil, "np.ceil", "tl.ceil({0})", arity=1, grad=_FLAT)
+floor: Op = pointwise(
+    "floor", np.floor, "np.floor", "tl.floor({0})", "gc_floor_{t}({0})", arity=1, grad=_FLAT
+)
+ceil: Op = pointwise(
+    "ceil", np.ceil, "np.ceil", "tl.ceil({0})", "gc_ceil_{t}({0})", arity=1, grad=_FLAT
+)
 round_: Op = pointwise(
-    "round", np.rint, "np.rint", "rint({0})", arity=1, grad=_FLAT, flops=2,
+    "round", np.rint, "np.rint", "rint({0})", "gc_rint_{t}({0})", arity=1, grad=_FLAT, flops=2,
     doc="The nearest integer, ties to even.",
 )  # fmt: skip
 
@@ -293,43 +320,51 @@ round_: Op = pointwise(
 
 def _comparison(name: str, function: Any, symbol: str, accepts: str = NUMERIC) -> Op:
     return pointwise(
-        name, function, f"np.{function.__name__}", f"({{0}} {symbol} {{1}})", arity=2,
+        name, function, f"np.{function.__name__}", *(f"({{0}} {symbol} {{1}})",) * 2, arity=2,
         accepts=accepts, result=bool_, grad=_FLAT,
     )  # fmt: skip
 
 
-equal: Op = _comparison("equal", np.equal, "==", ANY)
-not_equal: Op = _comparison("not_equal", np.not_equal, "!=", ANY)
+equal: Op = _comparison("equal", np.equal, "==", f"{ANY} string")
+not_equal: Op = _comparison("not_equal", np.not_equal, "!=", f"{ANY} string")
 less: Op = _comparison("less", np.less, "<")
 less_equal: Op = _comparison("less_equal", np.less_equal, "<=")
 greater: Op = _comparison("greater", np.greater, ">")
 greater_equal: Op = _comparison("greater_equal", np.greater_equal, ">=")
 
 logical_and: Op = pointwise(
-    "logical_and", np.logical_and, "np.logical_and", "({0} & {1})", arity=2, accepts="bool",
+    "logical_and", np.logical_and, "np.logical_and", "({0} & {1})", "({0} & {1})",
+    arity=2, accepts="bool",
     grad=_FLAT, facts=("commutative", "associative", "idempotent"),
 )  # fmt: skip
 logical_or: Op = pointwise(
-    "logical_or", np.logical_or, "np.logical_or", "({0} | {1})", arity=2, accepts="bool",
+    "logical_or", np.logical_or, "np.logical_or", "({0} | {1})", "({0} | {1})",
+    arity=2, accepts="bool",
     grad=_FLAT, facts=("commutative", "associative", "idempotent"),
 )  # fmt: skip
 logical_xor: Op = pointwise(
-    "logical_xor", np.logical_xor, "np.logical_xor", "({0} ^ {1})", arity=2, accepts="bool",
+    "logical_xor", np.logical_xor, "np.logical_xor", "({0} ^ {1})", "({0} ^ {1})",
+    arity=2, accepts="bool",
     grad=_FLAT, facts=("commutative", "associative"),
 )  # fmt: skip
 logical_not: Op = pointwise(
-    "logical_not", np.logical_not, "np.logical_not", "({0} == 0)", arity=1, accepts="bool",
+    "logical_not", np.logical_not, "np.logical_not", "({0} == 0)", "(!{0})",
+    arity=1, accepts="bool",
     grad=_FLAT, facts=("involution",),
 )  # fmt: skip
 is_nan: Op = pointwise(
-    "is_nan", np.isnan, "np.isnan", "({0} != {0})", arity=1, result=bool_, grad=_FLAT,
+    "is_nan", np.isnan, "np.isnan", "({0} != {0})", "gc_is_nan_{t}({0})",
+    arity=1, result=bool_, grad=_FLAT,
 )  # fmt: skip
 is_inf: Op = pointwise(
-    "is_inf", np.isinf, "np.isinf", "(tl.abs({0}) == float('inf'))", arity=1, result=bool_,
+    "is_inf", np.isinf, "np.isinf", "(tl.abs({0}) == float('inf'))", "gc_is_inf_{t}({0})",
+    arity=1, result=bool_,
     grad=_FLAT,
 )  # fmt: skip
 is_finite: Op = pointwise(
-    "is_finite", np.isfinite, "np.isfinite", "(tl.abs({0}) < float('inf'))", arity=1,
+    "is_finite", np.isfinite, "np.isfinite", "(tl.abs({0}) < float('inf'))",
+    "gc_is_finite_{t}({0})",
+    arity=1,
     result=bool_, grad=_FLAT,
 )  # fmt: skip
 
@@ -363,7 +398,8 @@ where: Op = register(
                 where(c, OPS["zeros_like"](g), g),
             )
         ),
-        spell={"numpy": "k.where", "triton": "tl.where({0}, {1}, {2})"},
+        spell={"numpy": "k.where", "triton": "tl.where({0}, {1}, {2})", "c": "({0} ? {1} : {2})"},
+        facts=frozenset({STRINGS}),
         samples=_where_samples,
         doc="x where the condition holds, else y; all three broadcast.",
     )
@@ -428,7 +464,11 @@ philox: Op = register(
         numpy=lambda attrs, index, run: k.philox(index, run, attrs["key"]),
         attrs={"key": REQUIRED},
         grad=NoGradient("random bits do not depend on anything", zero=True),
-        spell={"numpy": "k.philox", "triton": "philox({0}, {1}, {key})"},
+        spell={
+            "numpy": "k.philox",
+            "triton": "philox({0}, {1}, {key})",
+            "c": "gc_philox({0}, {1}, {key}ull)",
+        },
         flops=80,
         samples=_philox_samples,
         doc="One 32-bit word of Philox 4x32-10 per element; see graphc.ir.elementwise.philox.",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir import views
+from graphc.ir.dtypes import blank
 from graphc.ir.errors import AttributeValueError, ShapeError
 from graphc.ir.graph import Node, Value
 from graphc.ir.loop import Guard
@@ -144,7 +145,7 @@ def _padded(dim: Dim, low: int, high: int, interior: int) -> Dim:
 def _pad_numpy(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     parts = (attrs["low"], attrs["high"], attrs["interior"])
     shape = [int(_padded(d, *p)) for d, *p in zip(x.shape, *parts, strict=True)]
-    out = np.full(shape, attrs["fill"], x.dtype)
+    out = np.full(shape, attrs["fill"] or blank(x.dtype), x.dtype)
     target, source = [], []
     for dim, size, low, interior in zip(x.shape, shape, parts[0], parts[2], strict=True):
         step = interior + 1
@@ -343,9 +344,18 @@ def split_even(x: Value, axis: int, count: int) -> list[Value]:
 
 
 def getitem(x: Value, key: Any) -> Value:
-    """`x[key]` with integers, slices, `...` and None, as NumPy does; static dims where sliced."""
-    keys = list(key) if isinstance(key, tuple) else [key]
+    """`x[key]` with integers, slices, `...` and None, as NumPy does; numbers may be tensors."""
+    keys = list(key) if isinstance(key, (tuple, list)) else [key]
+    if any(map(_is_computed, keys)):
+        from graphc.ir.ops.choosing import computed_item  # built on this module
+
+        return computed_item(x, keys)
     return OPS["strided_slice"](x, key=tuple(_freeze_key(k) for k in keys))
+
+
+def _is_computed(k: Any) -> bool:
+    parts = (k.start, k.stop, k.step) if isinstance(k, slice) else (k,)
+    return any(isinstance(p, Value) or hasattr(p, "__graphc_value__") for p in parts)
 
 
 def _freeze_key(k: Any) -> Any:
@@ -430,7 +440,7 @@ def _getitem_numpy(attrs: Attrs, x: np.ndarray) -> np.ndarray:
         special[k] if isinstance(k, str) else slice(*k[1:]) if isinstance(k, tuple) else k
         for k in attrs["key"]
     )
-    return np.asarray(x[index])
+    return np.asarray(x[index], dtype=x.dtype)
 
 
 strided_slice: Op = movement(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from graphc.ir.dtypes import as_dtype, int64
+from graphc.ir.errors import DTypeError
 from graphc.ir.table import REQUIRED, Attrs, Kind, NoGradient, Op, Sample, Types, register
 from graphc.ir.types import TensorType, check_sizes
 
@@ -25,11 +26,18 @@ placeholder = register(
     )
 )
 
+
+def _variable_type(_: Types, attrs: Attrs) -> TensorType:
+    if as_dtype(attrs["dtype"]).is_string:
+        raise DTypeError("variables hold numbers and bools, not strings; use a constant")
+    return _declared_type(_, attrs)
+
+
 variable = register(
     Op(
         "variable",
         Kind.SOURCE,
-        _declared_type,
+        _variable_type,
         attrs={"dtype": REQUIRED, "shape": REQUIRED},
         doc="A value that a session keeps between runs; read as it was when the run began.",
     )

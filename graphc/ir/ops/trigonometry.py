@@ -35,21 +35,22 @@ def _far() -> Iterable[Sample]:
 
 
 tan: Op = pointwise(
-    "tan", np.tan, "np.tan", "tan({0})", arity=1, grad=lambda g, y, x: g * (y * y + 1.0),
+    "tan", np.tan, "np.tan", "tan({0})", "gc_tan_{t}({0})",
+    arity=1, grad=lambda g, y, x: g * (y * y + 1.0),
     samples=_between(-1.3, 1.3), flops=32, doc="sin(x) / cos(x)",
 )  # fmt: skip
 asin: Op = pointwise(
-    "asin", np.arcsin, "np.arcsin", "asin({0})", arity=1,
+    "asin", np.arcsin, "np.arcsin", "asin({0})", "gc_asin_{t}({0})", arity=1,
     grad=lambda g, y, x: g * rsqrt(1.0 - square(x)), samples=_between(-0.95, 0.95), flops=36,
     doc="The angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1].",
 )  # fmt: skip
 acos: Op = pointwise(
-    "acos", np.arccos, "np.arccos", "acos({0})", arity=1,
+    "acos", np.arccos, "np.arccos", "acos({0})", "gc_acos_{t}({0})", arity=1,
     grad=lambda g, y, x: -(g * rsqrt(1.0 - square(x))), samples=_between(-0.95, 0.95), flops=36,
     doc="The angle in [0, pi] whose cosine is x; NaN outside [-1, 1].",
 )  # fmt: skip
 atan: Op = pointwise(
-    "atan", np.arctan, "np.arctan", "atan({0})", arity=1,
+    "atan", np.arctan, "np.arctan", "atan({0})", "gc_atan_{t}({0})", arity=1,
     grad=lambda g, y, x: g * reciprocal(square(x) + 1.0), samples=_far, flops=28,
     doc="The angle in (-pi/2, pi/2) whose tangent is x.",
 )  # fmt: skip
@@ -67,30 +68,33 @@ def _atan2_samples() -> Iterable[Sample]:
 
 
 atan2: Op = pointwise(
-    "atan2", np.arctan2, "np.arctan2", "atan2({0}, {1})", arity=2, grad=_atan2_grad,
+    "atan2", np.arctan2, "np.arctan2", "atan2({0}, {1})", "gc_atan2_{t}({0}, {1})",
+    arity=2, grad=_atan2_grad,
     samples=_atan2_samples, flops=36,
     doc="atan2(y, x): the angle in [-pi, pi] of the point (x, y).",
 )  # fmt: skip
 sinh: Op = pointwise(
-    "sinh", np.sinh, "np.sinh", "sinh({0})", arity=1, grad=lambda g, y, x: g * cosh(x),
+    "sinh", np.sinh, "np.sinh", "sinh({0})", "gc_sinh_{t}({0})",
+    arity=1, grad=lambda g, y, x: g * cosh(x),
     samples=_far, flops=24, doc="(exp(x) - exp(-x)) / 2",
 )  # fmt: skip
 cosh: Op = pointwise(
-    "cosh", np.cosh, "np.cosh", "cosh({0})", arity=1, grad=lambda g, y, x: g * sinh(x),
+    "cosh", np.cosh, "np.cosh", "cosh({0})", "gc_cosh_{t}({0})",
+    arity=1, grad=lambda g, y, x: g * sinh(x),
     samples=_far, flops=24, doc="(exp(x) + exp(-x)) / 2",
 )  # fmt: skip
 asinh: Op = pointwise(
-    "asinh", np.arcsinh, "np.arcsinh", "asinh({0})", arity=1,
+    "asinh", np.arcsinh, "np.arcsinh", "asinh({0})", "gc_asinh_{t}({0})", arity=1,
     grad=lambda g, y, x: g * rsqrt(square(x) + 1.0), samples=_far, flops=28,
     doc="The number whose sinh is x.",
 )  # fmt: skip
 acosh: Op = pointwise(
-    "acosh", np.arccosh, "np.arccosh", "acosh({0})", arity=1,
+    "acosh", np.arccosh, "np.arccosh", "acosh({0})", "gc_acosh_{t}({0})", arity=1,
     grad=lambda g, y, x: g * rsqrt(x - 1.0) * rsqrt(x + 1.0), samples=_between(1.05, 4.0),
     flops=28, doc="The number from 0 on whose cosh is x; NaN below 1.",
 )  # fmt: skip
 atanh: Op = pointwise(
-    "atanh", np.arctanh, "np.arctanh", "atanh({0})", arity=1,
+    "atanh", np.arctanh, "np.arctanh", "atanh({0})", "gc_atanh_{t}({0})", arity=1,
     grad=lambda g, y, x: g * reciprocal(1.0 - square(x)), samples=_between(-0.9, 0.9), flops=24,
     doc="The number whose tanh is x; NaN outside [-1, 1].",
 )  # fmt: skip
@@ -103,7 +107,7 @@ def _erfc_samples() -> Iterable[Sample]:
 
 
 erfc: Op = pointwise(
-    "erfc", k.erfc, "k.erfc", "erfc({0})", arity=1,
+    "erfc", k.erfc, "k.erfc", "erfc({0})", "gc_erfc_{t}({0})", arity=1,
     grad=lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * exp(-square(x)), samples=_erfc_samples,
     flops=48, doc="1 - erf(x), exact also where erf(x) is nearly 1.",
 )  # fmt: skip

@@ -9,9 +9,11 @@ __getattr__ = delegate(
         "layers",
         "learn",
         "legacy_seq2seq",
+        "lookup",
         "rnn",
         "seq2seq",
         "slim",
+        "tensorboard",
         "training",
     ),
 )

@@ -5,4 +5,12 @@ from graphc.compat.tf1.python_io import TFRecordOptions, TFRecordWriter, tf_reco
 from graphc.compat.tf1.train import write_graph
 
 __all__ = ["TFRecordOptions", "TFRecordWriter", "tf_record_iterator", "write_graph"]
-__getattr__ = delegate(__name__, "graphc.frontend.decoding", submodules=("gfile",))
+__getattr__ = delegate(
+    __name__,
+    "graphc.frontend.decoding",
+    "graphc.frontend.files",
+    "graphc.frontend.image_files",
+    "graphc.frontend.records",
+    "graphc.frontend.strings",
+    submodules=("gfile",),
+)

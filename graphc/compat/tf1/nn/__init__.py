@@ -6,11 +6,13 @@ from typing import Any
 
 from graphc.compat.symbols import delegate
 from graphc.frontend import nn as _nn
+from graphc.frontend.rnn import static_rnn
 from graphc.frontend.windowing import conv2d_transpose
 from graphc.ir.graph import Value
 
 __getattr__ = delegate(__name__, "graphc.frontend.nn", "graphc", submodules=("rnn_cell", "seq2seq"))
 deconv2d = conv2d_transpose
+rnn = static_rnn  # before 1.0
 
 
 # Since 1.0 these take keywords alone; positions are those of before, with the logits first.

@@ -3,5 +3,8 @@
 from graphc.compat.symbols import delegate
 
 __getattr__ = delegate(
-    __name__, submodules=("client", "framework", "lib", "ops", "platform", "training", "util")
-)
+    __name__,
+    submodules=(
+        "client", "framework", "layers", "lib", "ops", "platform", "training", "util",
+    ),
+)  # fmt: skip

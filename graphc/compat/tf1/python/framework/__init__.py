@@ -2,4 +2,6 @@
 
 from graphc.compat.symbols import delegate
 
-__getattr__ = delegate(__name__, submodules=("dtypes", "ops", "tensor_shape"))
+__getattr__ = delegate(
+    __name__, submodules=("dtypes", "graph_util", "importer", "ops", "tensor_shape", "tensor_util")
+)

@@ -1,10 +1,38 @@
-"""`tf.contrib.seq2seq`: losses of sequences, and beams laid out in the batch."""
+"""`tf.contrib.seq2seq`: decoders, attention, beam search, losses of sequences."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from graphc.compat.symbols import delegate
+from graphc.compat.tf1.contrib.seq2seq.attention import (
+    AttentionMechanism,
+    AttentionWrapper,
+    AttentionWrapperState,
+    BahdanauAttention,
+    LuongAttention,
+)
+from graphc.compat.tf1.contrib.seq2seq.beam import (
+    BeamSearchDecoder,
+    BeamSearchDecoderOutput,
+    BeamSearchDecoderState,
+    FinalBeamSearchDecoderOutput,
+    gather_tree,
+)
+from graphc.compat.tf1.contrib.seq2seq.decoders import (
+    BasicDecoder,
+    BasicDecoderOutput,
+    Decoder,
+    dynamic_decode,
+)
+from graphc.compat.tf1.contrib.seq2seq.helpers import (
+    CustomHelper,
+    GreedyEmbeddingHelper,
+    Helper,
+    SampleEmbeddingHelper,
+    ScheduledEmbeddingTrainingHelper,
+    TrainingHelper,
+)
 from graphc.frontend import array, nest, nn
 from graphc.frontend.arguments import as_value
 from graphc.frontend.framework import name_scope
@@ -60,4 +88,12 @@ def _tiled(x: Value, multiplier: int) -> Value:
     return array.reshape(wide, [-1, *rest])
 
 
+__all__ = [
+    "AttentionMechanism", "AttentionWrapper", "AttentionWrapperState", "BahdanauAttention",
+    "BasicDecoder", "BasicDecoderOutput", "BeamSearchDecoder", "BeamSearchDecoderOutput",
+    "BeamSearchDecoderState", "CustomHelper", "Decoder", "FinalBeamSearchDecoderOutput",
+    "GreedyEmbeddingHelper", "Helper", "LuongAttention", "SampleEmbeddingHelper",
+    "ScheduledEmbeddingTrainingHelper", "TrainingHelper", "dynamic_decode", "gather_tree",
+    "sequence_loss", "tile_batch",
+]  # fmt: skip
 __getattr__ = delegate(__name__)
