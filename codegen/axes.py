@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.ir import loop
 from graphc.ir.loop import Access, Axis, Kernel
+
+
+def span_of(strides: Sequence[int]) -> frozenset[int]:
+    """The axes along which an access moves."""
+    return frozenset([i for i, s in enumerate(strides) if s])
 
 
 def strides_of(kernel: Kernel) -> list[tuple[int, ...]]:

@@ -13,11 +13,6 @@ from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
 
 
-def span_of(strides: Sequence[int]) -> frozenset[int]:
-    """The axes along which an access moves."""
-    return frozenset([i for i, s in enumerate(strides) if s])
-
-
 class Frame:
     """Lines of text, fresh names, and the loops that are open.
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from graphc.codegen.axes import span_of
 from graphc.codegen.numpy.boxes import Box, boxes_of
-from graphc.codegen.numpy.frame import Frame, span_of
+from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.registers import Operand, Registers
 from graphc.codegen.numpy.spelling import literal, numpy_name
 from graphc.ir import loop

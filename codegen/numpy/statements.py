@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.codegen.axes import span_of
 from graphc.codegen.numpy.dots import Dots
-from graphc.codegen.numpy.frame import Frame, span_of
+from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.loads import Loads
 from graphc.codegen.numpy.registers import Operand, Registers
 from graphc.codegen.numpy.spelling import REDUCE, literal, reduce_text

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -25,13 +26,29 @@ def _open_triton() -> Device:
     return TritonDevice()
 
 
+def _open_native() -> Device:
+    from graphc.runtime.devices.native import NativeDevice
+
+    return NativeDevice()
+
+
 def _open_numpy() -> Device:
     from graphc.runtime.devices.numpy import NumPyDevice
 
     return NumPyDevice()
 
 
-DEVICES: Final[dict[str, Callable[[], Device]]] = {"triton": _open_triton, "numpy": _open_numpy}
+DEVICES: Final[dict[str, Callable[[], Device]]] = {
+    "triton": _open_triton,
+    "native": _open_native,
+    "numpy": _open_numpy,
+}
+
+
+@functools.cache
+def _say_slower(reason: str) -> None:
+    """Once per process and reason: the machine could do better."""
+    _log.warning("programs run on NumPy, which is slower than compiled C: %s", reason)
 
 
 def open_device(name: str) -> Device:
@@ -47,6 +64,8 @@ def open_device(name: str) -> Device:
             device = opener()
         except DeviceError as error:
             reasons.append(f"{candidate}: {error.message}")
+            if candidate == "native":
+                _say_slower(error.message)
         else:
             _log.info(
                 "device auto takes %s%s", candidate, f" ({'; '.join(reasons)})" * bool(reasons)

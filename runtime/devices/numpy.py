@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import linecache
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,17 +20,10 @@ from graphc.ir.dtypes import DType
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Target
+from graphc.runtime.devices.memory import OutputPool, aligned_bytes, collect
 from graphc.runtime.interrupts import uninterrupted
 
-_ALIGN = 64
 _module_numbers = itertools.count()
-
-
-def aligned_bytes(count: int) -> np.ndarray:
-    """Zeroed bytes whose address is a multiple of the cache line's length."""
-    raw = np.zeros(count + _ALIGN, np.uint8)
-    start = -raw.ctypes.data % _ALIGN
-    return raw[start : start + count]
 
 
 def build(text: str, name: str) -> dict[str, Any]:
@@ -47,31 +39,6 @@ def build(text: str, name: str) -> dict[str, Any]:
 def thread_pool(threads: int) -> ThreadPoolExecutor | None:
     """The threads besides the calling one, shared by all executables; started when first used."""
     return ThreadPoolExecutor(threads - 1, "graphc") if threads > 1 else None
-
-
-class OutputPool:
-    """Memory for large fetched arrays, taken back when the caller has dropped them.
-
-    The first touch of fresh pages costs more than filling them. A block is free again when
-    nothing but the pool refers to it: every array and view that a caller holds keeps it alive.
-    """
-
-    _LARGE = 1 << 20  # bytes; below, the allocator is quick enough
-
-    def __init__(self) -> None:
-        self._blocks: dict[str, list[np.ndarray]] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """An array that no one else holds, its content undefined."""
-        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if nbytes < self._LARGE:
-            return np.empty(shape, dtype)
-        blocks = self._blocks.setdefault(name, [])
-        for block in blocks:
-            if sys.getrefcount(block) == 3:  # the list, the loop's variable, the call's argument
-                return block.view(dtype).reshape(shape)
-        blocks.append(np.empty(nbytes, np.uint8))
-        return blocks[-1].view(dtype).reshape(shape)
 
 
 class Shared:
@@ -153,23 +120,8 @@ class NumPyExecutable:
                 uninterrupted(self._commit, arrays)
         if not self._outputs:
             return []
-        return self._collect(flat, outputs)
-
-    def _collect(self, flat: list[np.ndarray], outputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Each fetched value in an array of its own, also one that is fetched twice or fed."""
-        result: list[np.ndarray] = []
-        given: set[str] = set()
         inputs = {b.name: x for b, x in zip(self._inputs, flat, strict=True)}
-        for b in self._outputs:
-            array = outputs.get(b.name)
-            if array is None:
-                source = inputs[b.name] if b.name in inputs else self._buffers[b.name]
-                array = source.reshape(b.shape).copy()
-            elif b.name in given:
-                array = array.copy()
-            given.add(b.name)
-            result.append(array)
-        return result
+        return collect(self._outputs, outputs, inputs, self._buffers)
 
 
 class NumPyDevice:

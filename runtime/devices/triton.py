@@ -46,13 +46,16 @@ Tensor = Any  # torch is imported late
 
 
 class TritonDevice:
-    """The first NVIDIA GPU, or with `interpret` the CPU as Triton's interpreter sees it."""
+    """The first NVIDIA GPU, or with `interpret` the CPU as Triton's interpreter sees it.
+
+    One that `compiles` nothing, but runs what was compiled elsewhere, needs torch alone.
+    """
 
     name = "triton"
 
-    def __init__(self, interpret: bool = False) -> None:
+    def __init__(self, interpret: bool = False, compiles: bool = True) -> None:
         self.interpret = interpret
-        _check_available(interpret)
+        _check_available(interpret, compiles)
         import torch
 
         self.place = torch.device("cpu" if interpret else "cuda", None if interpret else 0)
@@ -121,9 +124,25 @@ class TritonDevice:
         with self.queue():
             return TritonExecutable(self, program, variables, settings)
 
+    def load_built(
+        self, program: Program, variables: Mapping[str, Variable], settings: Settings, built: Built
+    ) -> TritonExecutable:
+        """Bind and capture a program whose functions exist."""
+        with self.queue():
+            return TritonExecutable(self, program, variables, settings, built)
+
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its Triton source."""
         return emit(program, self.options_for(settings)).kernels
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What was emitted for a program, and its functions by name; compiled, or as Triton's."""
+
+    module: Module
+    functions: Mapping[str, Any]
+    is_compiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +154,7 @@ class Variable:
     shape: tuple[int, ...]
 
 
-def _check_available(interpret: bool) -> None:
+def _check_available(interpret: bool, compiles: bool) -> None:
     """DeviceError, with the remedy, where this device cannot work."""
     asked = os.environ.get("TRITON_INTERPRET") == "1"
     if interpret and not asked:
@@ -152,7 +171,9 @@ def _check_available(interpret: bool) -> None:
             ) from None
     try:
         import torch
-        import triton  # noqa: F401
+
+        if compiles:
+            import triton  # noqa: F401
     except ImportError as error:
         raise DeviceError(
             f"the triton device needs torch and triton ({error}): pip install graphc[gpu]"
@@ -162,6 +183,16 @@ def _check_available(interpret: bool) -> None:
             f"torch {torch.__version__} finds no CUDA device: check nvidia-smi and that torch is "
             "built for CUDA, or use device='numpy'"
         )
+
+
+def check_compiler() -> None:
+    """DeviceError where there is no Triton to compile with."""
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        raise DeviceError(
+            f"GPU kernels are compiled by triton ({error}): pip install graphc[gpu]"
+        ) from error
 
 
 def _torch_type(dtype: DType) -> Any:
@@ -261,6 +292,7 @@ class TritonExecutable:
         program: Program,
         variables: Mapping[str, Variable],
         settings: Settings,
+        built: Built | None = None,
     ) -> None:
         self.device = device
         self.program = program
@@ -268,9 +300,12 @@ class TritonExecutable:
         self.lock = threading.Lock()
         fetched = set(program.outputs) & set(program.updates)
         assert not fetched, f"{fetched} change before they are read: lowering must copy them"
-        module = emit(program, device.options_for(settings))
-        self.memory = Memory(device, program, module, variables)
-        self.functions = build(module.text)
+        if built is None:
+            module = emit(program, device.options_for(settings))
+            built = Built(module, build(module.text))
+        self.built = built
+        self.memory = Memory(device, program, built.module, variables)
+        self.functions = built.functions
         self.counter = next(
             (self.tensor(b.name) for b in program.buffers.values() if b.role == loop.COUNTER), None
         )
@@ -279,7 +314,7 @@ class TritonExecutable:
         self.fed = self._event()
         self.binder = Binder(device, self.memory, self.functions, settings.libraries, settings.tf32)
         # in a context of its own: after an error Triton 3.6 leaves its mode of compiling in it
-        self.compute, self.commit = copy_context().run(self._steps, module)
+        self.compute, self.commit = copy_context().run(self._steps, built.module)
         for launch in self.binder.launches:
             launch.load()
         self.graph = self._capture() if self._may_capture() else None
@@ -313,7 +348,8 @@ class TritonExecutable:
 
     def _steps(self, module: Module) -> tuple[list[Step], list[Step]]:
         """The launches before variables change, and those that change them."""
-        with nullcontext() if self.device.interpret else _compiling_at_once():
+        nothing_to_compile = self.device.interpret or self.built.is_compiled
+        with nullcontext() if nothing_to_compile else _compiling_at_once():
             place = Place(self.program, self.memory.tensors, module.launches)
             steps = [self.binder.kernel_steps(k, place) for k in self.program.kernels]
         commit = self.program.commit

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.codegen import phases
 from graphc.codegen.axes import simplified
 from graphc.codegen.numpy import boxes, schedule
 from graphc.codegen.numpy.dots import merged_stride
@@ -151,8 +152,8 @@ def test_a_phase_per_level_and_what_comes_between() -> None:
         loop.Store(Access("y", (6, 1)), apply("multiply", ref("centred"), ref("scale2"))),
         loop.Store(Access("z", (1, 0)), ref("mean")),
     )
-    assert schedule.levels_of(kernel) == [0, 0, 1, 1, 1, 2, 2, 1]
-    first, second, third = schedule.plan_phases(kernel)
+    assert phases.levels_of(kernel) == [0, 0, 1, 1, 1, 2, 2, 1]
+    first, second, third = phases.plan_phases(kernel)
     assert names(first.inside) == ["scaled", "total"] and names(first.after) == ["mean"]
     # the row is computed again; the mean, which is kept, is not
     assert names(second.inside) == ["scaled", "centred", "spread"]
@@ -168,7 +169,7 @@ def test_a_let_without_the_row_is_known_before_the_second_phase() -> None:
         loop.Store(Access("y", (6, 1)), apply("subtract", ROW, ref("factor"))),
         loop.Store(Access("z", (1, 0)), apply("multiply", ref("total"), ref("factor"))),
     )
-    first, second = schedule.plan_phases(kernel)
+    first, second = phases.plan_phases(kernel)
     assert names(first.inside) == ["factor", "total", "Store"]
     assert names(first.after) == ["factor"]
     assert names(second.inside) == [] and names(second.after) == ["Store"]
@@ -179,7 +180,7 @@ def test_every_statement_is_in_some_phase() -> None:
         outputs, feeds = random_graph(chooser(seed), steps=20, backward=True)
         program = compile_program(cut(outputs, (), [n.outputs[0] for n in feeds]), Context())
         for kernel in (simplified(k) for k in program.kernels if k.reduced and k.form == "row"):
-            found = [s for p in schedule.plan_phases(kernel) for s in (*p.inside, *p.after)]
+            found = [s for p in phases.plan_phases(kernel) for s in (*p.inside, *p.after)]
             wanted = [s for s in kernel.body if not isinstance(s, loop.Let)]
             # once each: a total that is added up twice is wrong, a store is a waste
             assert sorted(map(str, wanted)) == sorted(

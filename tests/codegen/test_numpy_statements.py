@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphc.codegen import phases
 from graphc.codegen.numpy import schedule
 from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.kernel import KernelText, emit_kernel
@@ -273,7 +274,7 @@ def phased(*more: loop.Stmt) -> Kernel:
 
 def test_a_value_along_the_row_is_stored_in_its_loop() -> None:
     wide = Store(to("z", 70, 1), ref("r"))  # the same along the row
-    (_, second, _) = schedule.plan_phases(phased(wide))
+    (_, second, _) = phases.plan_phases(phased(wide))
     assert wide in second.inside and wide not in second.after
 
 

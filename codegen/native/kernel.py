@@ -1,0 +1,263 @@
+"""One kernel as C functions: its schedule, walked with the statements' text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from graphc.codegen.native.matmul import emit_product, product_of
+from graphc.codegen.native.nest import Nest, by_name, is_let
+from graphc.codegen.native.schedule import (
+    TILE,
+    Column,
+    Flat,
+    Row,
+    Split,
+    grain,
+    op_flops,
+    schedule,
+)
+from graphc.codegen.native.spelling import VALUE
+from graphc.codegen.native.split import SplitNest
+from graphc.codegen.native.text import KernelText, Place
+from graphc.codegen.phases import Phase, plan_phases
+from graphc.ir import loop
+from graphc.ir.dtypes import float32
+from graphc.ir.loop import Kernel
+
+_KEPT_ELEMENTS = 1 << 14  # of a row, of which expensive values are kept between its phases
+_STREAM_BYTES = 1 << 25  # of a buffer that is stored past the cache, since it does not fit there
+_KEPT_FLOPS = 8.0  # of a value that is kept rather than computed again
+
+
+def emit_kernel(kernel: Kernel, place: Place) -> KernelText:
+    """The functions of a loop nest; `kernel` has ordered and collapsed axes."""
+    product = product_of(kernel)
+    if product is not None:
+        return emit_product(kernel, product, place)
+    how = schedule(kernel)
+    kernel = without_dots(kernel)
+    if not all(kernel.sizes[i] for i in kernel.parallel):
+        return KernelText()
+    if isinstance(how, Split):
+        split = SplitNest(kernel, place)
+        split.emit(how)
+        return split.result
+    nest = LoopNest(kernel, place)
+    nest.emit(how)
+    return nest.result
+
+
+def without_dots(kernel: Kernel) -> Kernel:
+    """Products as sums."""
+    return replace(kernel, body=tuple(map(_as_sum, kernel.body)))
+
+
+def _as_sum(stmt: loop.Stmt) -> loop.Stmt:
+    if not isinstance(stmt, loop.Dot):
+        return stmt
+    factors = tuple(
+        x if x.dtype is stmt.dtype else loop.Apply("cast", (x,), stmt.dtype)
+        for x in (stmt.a, stmt.b)
+    )
+    return loop.Reduce(stmt.name, "sum", loop.Apply("multiply", factors, stmt.dtype), stmt.dtype)
+
+
+class LoopNest(Nest):
+    """Walks one kernel in loops over its axes."""
+
+    _streams = False  # it has stored past the cache
+
+    def emit(self, how: Flat | Row | Column) -> None:
+        """The function of one of these schedules."""
+        match how:
+            case Flat():
+                self.flat(how)
+            case Row():
+                self.row(how)
+            case Column():
+                self.column(how)
+
+    # -- schedules
+
+    def flat(self, flat: Flat) -> None:
+        """All statements at each point."""
+        kernel, axes = self.kernel, self.kernel.parallel
+        with ExitStack() as stack:
+            if flat.tile:
+                extent = self._tiles(stack, flat)
+            elif flat.prefix:
+                extent = self._share(stack, flat.prefix)
+                self._loops(stack, [i for i in axes if i not in flat.prefix])
+            elif axes:
+                extent = kernel.sizes[axes[-1]]
+                self._loops(stack, axes[:-1])
+                self._loop(stack, axes[-1], "first", "last", "#pragma omp simd\n")
+            else:
+                extent = 1
+            self._statements(kernel.body)
+        self._finish("", extent, grain(kernel, extent))
+
+    def row(self, row: Row) -> None:
+        """Phase after phase at each point of the parallel axes."""
+        with ExitStack() as stack:
+            extent = self._share(stack, row.prefix)
+            rest = [i for i in self.kernel.parallel if i not in row.prefix]
+            self._loops(stack, rest, simd=False)
+            phases = plan_phases(self.kernel)
+            kept = self._kept(phases)
+            for phase in phases:
+                self._row_phase(phase, kept)
+        if self._streams:
+            self._line("gc_stream_end();")
+        self._finish("", extent, grain(self.kernel, extent))
+
+    def column(self, column: Column) -> None:
+        """Phase after phase for a block of one parallel axis."""
+        axis, width = column.axis, column.width
+        size, name = self.kernel.sizes[axis], self.kernel.axes[axis].name
+        others = [i for i in self.kernel.parallel if i != axis]
+        lo, hi = "0", str(size)
+        with ExitStack() as stack:
+            extra = []
+            if width < size:
+                lo, hi = "lo", "hi"
+                extra = [("block", -(-size // width))]
+            extent = self._share(stack, others, extra)
+            if extra:
+                self._line(f"const long lo = {width} * block;")
+                end = f"lo + {width}"
+                fits = size % width == 0
+                self._line(
+                    f"const long hi = {end if fits else f'{end} < {size} ? {end} : {size}'};"
+                )
+            index = f"{name} - lo" if extra else name
+            inner = f"#pragma omp simd\nfor (long {name} = {lo}; {name} < {hi}; {name}++)"
+            for phase in plan_phases(self.kernel):
+                self._column_phase(phase, (inner, axis), index, width)
+        self._finish("", extent, grain(self.kernel, extent))
+
+    # -- flat
+
+    def _tiles(self, stack: ExitStack, flat: Flat) -> int:
+        assert flat.tile is not None
+        outer, inner = flat.tile
+        sizes, axes = self.kernel.sizes, self.kernel.axes
+        blocks = -(-sizes[outer] // TILE)
+        extent = self._share(stack, flat.prefix, [("block", blocks)])
+        u, v = axes[outer].name, axes[inner].name
+        self._line(f"const long top = {TILE} * block;")
+        end = f"top + {TILE}"
+        self._line(f"const long bottom = {end} < {sizes[outer]} ? {end} : {sizes[outer]};")
+        stack.enter_context(
+            self.body.text.block(
+                f"for (long left = 0; left < {sizes[inner]}; left += {TILE})", (),
+                [f"const long right = left + {TILE} < {sizes[inner]} ? left + {TILE} "
+                 f": {sizes[inner]};"],
+            )
+        )  # fmt: skip
+        stack.enter_context(
+            self.body.text.block(f"for (long {u} = top; {u} < bottom; {u}++)", (outer,))
+        )
+        header = f"#pragma omp simd\nfor (long {v} = left; {v} < right; {v}++)"
+        stack.enter_context(self.body.text.block(header, (inner,)))
+        return extent
+
+    # -- rows
+
+    def _row_phase(self, phase: Phase, kept: Mapping[str, str]) -> None:
+        reduces = [s for s in phase.inside if isinstance(s, loop.Reduce)]
+        names = [self._total(s) for s in reduces]
+        if phase.inside:
+            with ExitStack() as stack:
+                inside, streamed = self._streamed(phase.inside)
+                self._reduce_loops(stack, self.kernel.reduced, reduces, names)
+                self._statements(inside, by_name(reduces, names), kept)
+                for store, row in streamed:
+                    self._line(f"{row}[{self._row_index()}] = {self.body.value(store.value)};")
+            for store, row in streamed:
+                self._stream(store, row)
+        for stmt, name in zip(reduces, names, strict=True):
+            self.body.text.blocks[-1].names[stmt.name] = name
+        self._statements(phase.after)
+
+    def _streamed(
+        self, stmts: Sequence[loop.Stmt]
+    ) -> tuple[list[loop.Stmt], list[tuple[loop.Store, str]]]:
+        """The statements without the stores of whole rows of buffers that are larger than the
+        cache; those, with the arrays that such a row is collected in."""
+        kernel, streamed = self.kernel, []
+        rest = list(stmts)
+        if len(kernel.reduced) != 1 or not 64 <= kernel.sizes[kernel.reduced[0]] <= _KEPT_ELEMENTS:
+            return rest, []
+        (axis,) = kernel.reduced
+        for stmt in [s for s in stmts if isinstance(s, loop.Store)]:
+            buffer = self.place.buffers[stmt.access.buffer]
+            dense = stmt.access.is_plain and stmt.access.strides[axis] == 1
+            large = buffer.dtype is float32 and buffer.nbytes >= _STREAM_BYTES
+            if dense and large and buffer.name not in kernel.inputs:
+                row = self.body.text.fresh("stream")
+                self._line(f"float {row}[{kernel.sizes[axis]}];")
+                streamed.append((stmt, row))
+                rest.remove(stmt)
+        return rest, streamed
+
+    def _stream(self, stmt: loop.Store, row: str) -> None:
+        """A collected row past the cache to where it belongs."""
+        (axis,) = self.kernel.reduced
+        strides = tuple(0 if i == axis else s for i, s in enumerate(stmt.access.strides))
+        place, _ = self.body.place(replace(stmt.access, strides=strides))
+        self._line(f"gc_stream(&{place}, {row}, {self.kernel.sizes[axis]});")
+        self._streams = True
+
+    def _kept(self, phases: Sequence[Phase]) -> dict[str, str]:
+        """Arrays for the values of a row that are expensive and needed in a later phase."""
+        size = math.prod(self.kernel.sizes[i] for i in self.kernel.reduced)
+        if size > _KEPT_ELEMENTS or any(self.kernel.sizes[i] == 0 for i in self.kernel.reduced):
+            return {}
+        reduced = frozenset(self.kernel.reduced)
+        seen: set[str] = set()
+        kept: dict[str, str] = {}
+        for phase in phases:
+            lets = [s for s in phase.inside if is_let(s) and self.body.scope[s.name] & reduced]
+            for stmt in lets:
+                cost = sum(map(op_flops, loop.walk(stmt.value)))
+                if stmt.name in seen and stmt.name not in kept and cost >= _KEPT_FLOPS:
+                    name = kept[stmt.name] = self.body.text.fresh("row")
+                    self._line(f"{VALUE[stmt.value.dtype]} {name}[{size}];")
+            seen.update(s.name for s in lets)
+        return kept
+
+    # -- columns
+
+    def _column_phase(self, phase: Phase, inner: tuple[str, int], index: str, width: int) -> None:
+        header, axis = inner
+        text = self.body.text
+        reduces = [s for s in phase.inside if isinstance(s, loop.Reduce)]
+        names = [text.fresh(s.op) for s in reduces]
+        for stmt, name in zip(reduces, names, strict=True):
+            self._line(f"{VALUE[stmt.dtype]} {name}[{width}];")
+        totals = by_name(reduces, [f"{n}[{index}]" for n in names])
+        if reduces:
+            with text.block(header, (axis,)):
+                self._start(reduces, totals)
+        if phase.inside:
+            with ExitStack() as stack:
+                self._loops(stack, self.kernel.reduced, simd=False)
+                stack.enter_context(text.block(header, (axis,)))
+                self._statements(phase.inside, totals)
+        text.blocks[-1].names.update(totals)
+        arrays: dict[str, str] = {}
+        for let in phase.after:
+            if is_let(let) and axis in self.body.scope[let.name]:
+                arrays[let.name] = text.fresh("column")
+                self._line(f"{VALUE[let.value.dtype]} {arrays[let.name]}[{width}];")
+        if phase.after:
+            with text.block(header, (axis,)):
+                for after in phase.after:
+                    self._statements([after])
+                    if is_let(after) and after.name in arrays:
+                        self._line(f"{arrays[after.name]}[{index}] = {text.name(after.name)};")
+        text.blocks[-1].names.update({n: f"{array}[{index}]" for n, array in arrays.items()})

@@ -1,0 +1,443 @@
+"""Products of float32 matrices: what comes before and after the product, as functions.
+
+The kernel's axes fall into those of both factors (a batch), of the first alone (rows), of the
+second alone (columns), and the reduce axes. The product itself is computed by matmul.c, which
+calls back for the addresses of rows, for packed columns, and to finish sums; see gc_matmul in
+graphc.h. A factor may be any expression: what is not a plain run of memory is computed first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from graphc.codegen.native.body import Body, pointers
+from graphc.codegen.native.spelling import literal, loaded
+from graphc.codegen.native.text import KernelText, Place
+from graphc.ir import loop
+from graphc.ir.dtypes import float32
+from graphc.ir.loop import Kernel
+
+_LEAST_WORK = 1 << 12  # multiplications; below, loops are as quick
+_LEAST_RUN = 8  # numbers of a row that lie side by side, for rows to be read where they are
+_MOST_LINES = 1024  # cache lines of a few rows that lie across them, and stay in the cache
+_MOST_PARTIAL = 1 << 17  # GC_MOST_PARTIAL of graphc.h
+
+
+@dataclass(frozen=True)
+class Product:
+    """A kernel's one product, and the axes by what depends on them."""
+
+    dot: loop.Dot
+    before: tuple[loop.Stmt, ...]
+    after: tuple[loop.Stmt, ...]
+    batch: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    depth: tuple[int, ...]
+
+
+def product_of(kernel: Kernel) -> Product | None:
+    """The kernel as a product of matrices; None where that is not what it is, or not worth it."""
+    dots = [s for s in kernel.body if isinstance(s, loop.Dot)]
+    others = [s for s in kernel.body if not isinstance(s, loop.Dot)]
+    if len(dots) != 1 or dots[0].dtype is not float32 or kernel.space < _LEAST_WORK:
+        return None
+    if not kernel.reduced:
+        return None
+    if any(isinstance(s, loop.Reduce) or not _is_apart(s, kernel) for s in others):
+        return None
+    dot = dots[0]
+    at = kernel.body.index(dot)
+    scope = loop.scopes(kernel)
+    first, second = (loop.axes_used(x, scope) for x in (dot.a, dot.b))
+    batch = [i for i in kernel.parallel if (i in first) == (i in second)]
+    rows = [i for i in kernel.parallel if i in first and i not in second]
+    columns = [i for i in kernel.parallel if i in second and i not in first]
+    product = Product(
+        dot, kernel.body[:at], kernel.body[at + 1 :], tuple(batch), tuple(rows), tuple(columns),
+        kernel.reduced,
+    )  # fmt: skip
+    product = _turned(product, kernel)
+    if _extent(kernel, product.columns) < 4 or _extent(kernel, product.rows) < 2:
+        return None
+    return product
+
+
+def _is_apart(stmt: loop.Stmt, kernel: Kernel) -> bool:
+    """True for lets, and for stores that do not depend on the reduce axes."""
+    if isinstance(stmt, loop.Let):
+        return True
+    assert isinstance(stmt, loop.Store)
+    used = loop.axes_used(stmt.value, loop.scopes(kernel))
+    return not (used | _moving(stmt.access)) & set(kernel.reduced)
+
+
+def _moving(access: loop.Access) -> set[int]:
+    return {i for i, s in enumerate(access.strides) if s}
+
+
+def _turned(product: Product, kernel: Kernel) -> Product:
+    """The factors in such an order that vectors run along the axis that is stored densely."""
+    columns, rows = _extent(kernel, product.columns), _extent(kernel, product.rows)
+    stores = [s.access for s in product.after if isinstance(s, loop.Store)]
+    dense = {i for a in stores for i, s in enumerate(a.strides) if abs(s) == 1}
+    wanted = columns < 8 <= rows if columns < 8 or rows < 8 else (
+        bool(dense & set(product.rows)) and not dense & set(product.columns)
+    )  # fmt: skip
+    if not wanted:
+        return product
+    dot = loop.Dot(product.dot.name, product.dot.b, product.dot.a, product.dot.dtype)
+    return Product(
+        dot, product.before, product.after, product.batch, product.columns, product.rows,
+        product.depth,
+    )  # fmt: skip
+
+
+def _extent(kernel: Kernel, axes: Iterable[int]) -> int:
+    return math.prod(kernel.sizes[i] for i in axes)
+
+
+def second_sources(product: Product) -> frozenset[str]:
+    """The buffers from which the second factor follows."""
+    lets = {s.name: s.value for s in product.before if isinstance(s, loop.Let)}
+    found: set[str] = set()
+    stack = [product.dot.b]
+    while stack:
+        expr = stack.pop()
+        found.update(a.buffer for a in loop.accesses(expr))
+        stack += [lets[n] for n in loop.refs(expr)]
+    return frozenset(found)
+
+
+def packed_bytes(kernel: Kernel, product: Product) -> int:
+    """Bytes of the packed second factor."""
+    wide = -(-_extent(kernel, product.columns) // 64) * 64
+    return 4 * wide * _extent(kernel, product.depth)
+
+
+def emit_product(kernel: Kernel, product: Product, place: Place) -> KernelText:
+    """The functions around the product, and its launch."""
+    return _Emitter(kernel, product, place).emit()
+
+
+class _Emitter:
+    def __init__(self, kernel: Kernel, product: Product, place: Place) -> None:
+        self.kernel = kernel
+        self.product = product
+        self.place = place
+        self.body = self._new_body()
+        self.functions: list[str] = []
+
+    def emit(self) -> KernelText:
+        """All functions, and the plan that names them."""
+        kernel, p, name = self.kernel, self.product, self.place.name
+        depth, units = _extent(kernel, p.depth), kernel.sizes[p.depth[0]]
+        step = self._step_in_place()
+        across = False
+        if step:
+            self._rows_in_place()
+        else:
+            across = self._computed_rows()
+        self._pack()
+        self._finish()
+        m, n = _extent(kernel, p.rows), _extent(kernel, p.columns)
+        one = len(p.depth) == 1
+        segments = 0 if one else _extent(kernel, p.depth[1:-1])
+        length = 1 if one else kernel.sizes[p.depth[-1]]
+        plan = (
+            f"static const gc_matmul {name} = {{\n"
+            f"    .batch = {_extent(kernel, p.batch)}, .m = {m}, .n = {n}, .k = {depth}, "
+            f".units = {units},\n"
+            f"    .segments = {segments}, .length = {length}, .step = {step}, "
+            f".computed = {int(not step)}, .across = {int(across)}, .kept = {self.place.kept},\n"
+            f"    .rows = {name}_rows, .pack = {name}_pack, .finish = {name}_finish,\n}};"
+        )
+        wide = -(-n // 64) * 64
+        partial = 8 * m * wide if m * wide <= _MOST_PARTIAL else 0
+        scratch = max(packed_bytes(kernel, p), 4 * partial)
+        return KernelText([*self.functions, plan], [f"GC_MATMUL(&{name}, b);"], scratch)
+
+    # -- the first factor
+
+    def _step_in_place(self) -> int:
+        """How far apart the numbers of a row's runs lie in memory; 0: they must be computed."""
+        a, last = self.product.dot.a, self.product.depth[-1]
+        if not isinstance(a, loop.Load) or len(a.pieces) != 1:
+            return 0
+        (access,) = a.pieces
+        step = access.strides[last]
+        plain = self.place.buffers[access.buffer].dtype is float32 and access.divisor == 1
+        bounded = any(g.value.strides[last] for g in access.guards)
+        zeros = not access.guards or (a.fill == 0 and self.kernel.sizes[last] <= 1 << 12)
+        one = len(self.product.depth) == 1
+        near = step == 1 or (
+            one and self.kernel.sizes[last] <= _MOST_LINES
+            and access.strides[self.product.rows[-1]] == 1
+        )  # fmt: skip
+        runs = one or self.kernel.sizes[last] >= _LEAST_RUN
+        return step if plain and near and runs and zeros and not bounded else 0
+
+    def _rows_in_place(self) -> None:
+        kernel, p, text = self.kernel, self.product, self.body.text
+        a, last = p.dot.a, p.depth[-1]
+        assert isinstance(a, loop.Load)
+        self._decode("batch", p.batch)
+        if a.pieces[0].guards:
+            text.line(f"static const float zeros[{kernel.sizes[last]}];")
+        with ExitStack() as stack:
+            stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
+            self._decode("m", p.rows)
+            self._depth_loops(stack, p.depth[:-1])
+            one = len(p.depth) == 1
+            if one:
+                text.line(f"const long {kernel.axes[last].name} = d0;")
+            text.blocks[-1].axes |= {last}  # at the run's first number
+            access = a.pieces[0] if one else _at_start(a.pieces[0], last)
+            place, conditions = self.body.place(access)
+            when = f"{' && '.join(conditions)} ? &{place} : zeros" if conditions else f"&{place}"
+            index = self._depth_index(p.depth[:-1])
+            at = "m - m0" if one else f"({index}) * (m1 - m0) + m - m0"
+            text.line(f"rows[{at}] = {when};")
+        self._rows_function()
+
+    def _computed_rows(self) -> bool:
+        """Any first factor, computed into the space; True when rows lie side by side there."""
+        p, text, a = self.product, self.body.text, self.product.dot.a
+        inner = self._dense_axis(a, (*p.rows[-1:], *p.depth[-1:]))
+        across = inner is not None and inner in p.rows
+        self._decode("batch", p.batch)
+        text.line(
+            "const long count = m1 - m0;" if across else f"const long depth = {self._slab()};"
+        )
+        with text.block("for (long m = m0; m < m1; m++)"):
+            text.line(f"rows[m - m0] = space + (m - m0){'' if across else ' * depth'};")
+        with ExitStack() as stack:
+            if across:
+                self._depth_loops(stack, p.depth)
+                axis, index = p.rows[-1], self._depth_index(p.depth)
+                self._runs_of_rows(stack)
+                self._run(a, axis, f"space + ({index}) * count + (m - m0)")
+            else:
+                stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
+                self._decode("m", p.rows)
+                axis, index = p.depth[-1], self._depth_index(p.depth[:-1], p.depth[-1])
+                self._depth_loops(stack, p.depth[:-1])
+                first = "d0" if len(p.depth) == 1 else "0"
+                end = "d1 - d0" if first == "d0" else self.kernel.sizes[axis]
+                text.line(f"const long begin = {first}, run = {end};")
+                self._run(a, axis, f"space + (m - m0) * depth + {index}")
+        self._rows_function()
+        return across
+
+    def _runs_of_rows(self, stack: ExitStack) -> None:
+        """A loop over the rows, in runs along their last axis."""
+        p, text, size = self.product, self.body.text, self.kernel.sizes[self.product.rows[-1]]
+        header = "for (long m = m0, run; m < m1; m += run)"
+        stack.enter_context(text.block(header, p.rows[:-1]))
+        if len(p.rows) > 1:
+            text.line(f"const long outer = m / {size}, begin = m % {size};")
+            self._decode("outer", p.rows[:-1])
+        else:
+            text.line("const long begin = m;")
+        text.line(f"run = {size} - begin < m1 - m ? {size} - begin : m1 - m;")
+
+    def _run(self, a: loop.Expr, axis: int, target: str) -> None:
+        """A run of the first factor along an axis, from `begin`, to the target."""
+        text, name = self.body.text, self.kernel.axes[axis].name
+        text.line(f"float *restrict target = {target};")
+        limits = _limits(a, axis)
+        if limits is None:
+            header = "#pragma omp simd\nfor (long j = 0; j < run; j++)"
+            with text.block(header, (axis,), [f"const long {name} = begin + j;"]):
+                self._lets(a)
+                text.line(f"target[j] = {self.body.value(a)};")
+            return
+        assert isinstance(a, loop.Load)
+        (access,), conditions = a.pieces, []
+        text.line(f"const long {name} = begin;")
+        text.blocks[-1].axes |= {axis}
+        text.line("long lo = 0, hi = run;")
+        for guard in access.guards:
+            if guard.value.strides[axis]:
+                at = self.body.linear(guard.value)
+                text.line(f"if (lo < -({at})) lo = -({at});")
+                text.line(f"if (hi > {guard.size} - ({at})) hi = {guard.size} - ({at});")
+            else:
+                conditions += self.body.place(replace(access, guards=(guard,)))[1]
+        if conditions:
+            text.line(f"if (!({' && '.join(conditions)})) hi = lo;")
+        text.line("lo = lo < run ? lo : run;")
+        text.line("hi = hi > lo ? hi : lo;")
+        place, _ = self.body.place(replace(access, guards=()))
+        step = access.strides[axis]
+        fill, value = literal(a.fill, a.dtype), loaded(_stepped(place, step), a.dtype)
+        text.line(f"for (long j = 0; j < lo; j++) target[j] = {fill};")
+        text.line("#pragma omp simd")
+        text.line(f"for (long j = lo; j < hi; j++) target[j] = {value};")
+        text.line(f"for (long j = hi; j < run; j++) target[j] = {fill};")
+
+    def _rows_function(self) -> None:
+        self._function(
+            "rows",
+            "const float **rows, float *space, long batch, long m0, long m1, long d0, long d1",
+        )
+
+    # -- the second factor
+
+    def _pack(self) -> None:
+        kernel, p, text = self.kernel, self.product, self.body.text
+        size = _extent(kernel, p.columns)
+        self._decode("batch", p.batch)
+        text.line(f"const long depth = {self._slab()};")
+        inner = self._dense_axis(p.dot.b, (*p.columns[-1:], *p.depth[-1:]))
+        along_depth = inner is not None and inner in p.depth
+        panel = text.block(
+            "for (long start = n0; start < n1; start += GC_PANEL)", (),
+            ["float *panel = to + (start - n0) * depth;",
+             "const long width = n1 - start < GC_PANEL ? n1 - start : GC_PANEL;",
+             "if (width < GC_PANEL) memset(panel, 0, sizeof(float) * depth * GC_PANEL);"],
+        )  # fmt: skip
+        target = f"panel[GC_PANEL * ({self._depth_index(p.depth)}) + j]"
+        with ExitStack() as stack:
+            stack.enter_context(panel)
+            if along_depth:
+                self._columns(stack, p, size, simd=False)
+                self._depth_loops(stack, p.depth, simd=True)
+            else:
+                self._depth_loops(stack, p.depth)
+                self._columns(stack, p, size, simd=True)
+            self._lets(p.dot.b)
+            text.line(f"{target} = {self.body.value(p.dot.b)};")
+        self._function("pack", "float *to, long batch, long n0, long n1, long d0, long d1")
+
+    def _columns(self, stack: ExitStack, p: Product, size: int, simd: bool) -> None:
+        limit = "GC_PANEL" if size % 64 == 0 else "width"
+        pragma = "#pragma omp simd\n" if simd else ""
+        header = f"{pragma}for (long j = 0; j < {limit}; j++)"
+        stack.enter_context(self.body.text.block(header, p.columns, ["const long n = start + j;"]))
+        self._decode("n", p.columns)
+
+    def _dense_axis(self, expr: loop.Expr, axes: Sequence[int]) -> int | None:
+        """Which of the axes the expression's largest load walks element by element."""
+        loads = list(loop.accesses(expr))
+        for name in loop.refs(expr):
+            for stmt in self.product.before:
+                if isinstance(stmt, loop.Let) and stmt.name == name:
+                    loads += loop.accesses(stmt.value)
+        best = max(loads, key=lambda x: sum(map(bool, x.strides)), default=None)
+        return next((i for i in axes if best is not None and abs(best.strides[i]) == 1), None)
+
+    # -- the depth
+
+    def _slab(self) -> str:
+        unit = _extent(self.kernel, self.product.depth[1:])
+        return "d1 - d0" if unit == 1 else f"(d1 - d0) * {unit}"
+
+    def _depth_index(self, axes: Sequence[int], last: int | None = None) -> str:
+        """The position within the wanted units; `last` is left out, but counts."""
+        kernel, terms = self.kernel, []
+        stride = 1 if last is None else kernel.sizes[last]
+        for i in reversed(axes):
+            first = i == self.product.depth[0]
+            if kernel.sizes[i] > 1:
+                name = kernel.axes[i].name
+                at = f"({name} - d0)" if first else name
+                terms.append(at if stride == 1 else f"{stride} * {at}")
+            stride *= kernel.sizes[i]
+        return " + ".join(reversed(terms)) or "0"
+
+    def _depth_loops(self, stack: ExitStack, axes: Sequence[int], simd: bool = False) -> None:
+        for i in axes:
+            name, size = self.kernel.axes[i].name, self.kernel.sizes[i]
+            first, last = ("d0", "d1") if i == self.product.depth[0] else ("0", str(size))
+            pragma = "#pragma omp simd\n" if simd and i == axes[-1] else ""
+            header = f"{pragma}for (long {name} = {first}; {name} < {last}; {name}++)"
+            stack.enter_context(self.body.text.block(header, (i,)))
+
+    # -- what comes after
+
+    def _finish(self) -> None:
+        p, text = self.product, self.body.text
+        self._decode("batch", p.batch)
+        with ExitStack() as stack:
+            stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
+            self._decode("m", p.rows)
+            text.line("const float *row = sums + (m - m0) * stride;")
+            header = "#pragma omp simd\nfor (long n = n0; n < n1; n++)"
+            stack.enter_context(text.block(header, p.columns))
+            self._decode("n", p.columns)
+            text.blocks[-1].names[p.dot.name] = "row[n - n0]"
+            reduced = set(self.kernel.reduced)
+            for stmt in (*p.before, *p.after):
+                if isinstance(stmt, loop.Store):
+                    self.body.store(stmt)
+                elif isinstance(stmt, loop.Let) and not self.body.scope[stmt.name] & reduced:
+                    self.body.let(stmt)
+        self._function(
+            "finish",
+            "const float *sums, long stride, long batch, long m0, long m1, long n0, long n1",
+        )
+
+    def _lets(self, expr: loop.Expr) -> None:
+        """The lets that an expression needs, also through one another."""
+        lets = {s.name: s for s in self.product.before if isinstance(s, loop.Let)}
+        needed: set[str] = set()
+        stack = list(loop.refs(expr))
+        while stack:
+            name = stack.pop()
+            if name not in needed:
+                needed.add(name)
+                stack += loop.refs(lets[name].value)
+        for name, stmt in lets.items():
+            if name in needed:
+                self.body.let(stmt)
+
+    # -- text
+
+    def _decode(self, index: str, axes: Sequence[int]) -> None:
+        """Variables for axes that one index walks, in the innermost block."""
+        kernel, text = self.kernel, self.body.text
+        text.blocks[-1].axes |= frozenset(axes)
+        size = 1
+        for i in reversed(axes):
+            if kernel.sizes[i] > 1:
+                at = index if size == 1 else f"{index} / {size}"
+                first = i == next(j for j in axes if kernel.sizes[j] > 1)
+                name = kernel.axes[i].name
+                text.line(f"const long {name} = {at}{'' if first else f' % {kernel.sizes[i]}'};")
+            size *= kernel.sizes[i]
+
+    def _new_body(self) -> Body:
+        return Body(self.kernel, self.place.names, self.place.buffers)
+
+    def _function(self, what: str, parameters: str) -> None:
+        place = self.place
+        lines = self.body.text.blocks[0].lines
+        lines = [*pointers(self.kernel, place, lines), *lines]
+        header = f"static void {place.name}_{what}(gc_buffers b, {parameters}) {{"
+        self.functions.append("\n".join([header, *("    " + line for line in lines), "}"]))
+        self.body = self._new_body()
+
+
+def _at_start(access: loop.Access, axis: int) -> loop.Access:
+    """The access where an axis is 0."""
+    strides = tuple(0 if i == axis else s for i, s in enumerate(access.strides))
+    return loop.Access(access.buffer, strides, access.offset, access.guards, access.divisor)
+
+
+def _limits(expr: loop.Expr, axis: int) -> tuple[loop.Guard, ...] | None:
+    """The guards that bound a run along the axis; None where it is no copy with such bounds."""
+    if not isinstance(expr, loop.Load) or len(expr.pieces) != 1 or expr.pieces[0].divisor != 1:
+        return None
+    guards = tuple(g for g in expr.pieces[0].guards if g.value.strides[axis])
+    plain = all(g.value.strides[axis] == 1 and g.step == 1 for g in guards)
+    return guards if plain and all(g.step == 1 for g in expr.pieces[0].guards) else None
+
+
+def _stepped(place: str, step: int) -> str:
+    """The element j steps after a place."""
+    name, _, offset = place.partition("[")
+    return f"{name}[{offset[:-1]} + {'j' if step == 1 else f'{step} * j'}]"

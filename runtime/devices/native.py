@@ -1,0 +1,274 @@
+"""The native device: programs as C, compiled on this machine, with threads of their own."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from graphc.codegen.module import Module
+from graphc.codegen.native.emit import Routine, emit, inner_constants, kept_memory, table_of
+from graphc.ir import loop
+from graphc.ir.dtypes import DType
+from graphc.ir.errors import DeviceError
+from graphc.ir.loop import Program
+from graphc.ir.settings import Settings
+from graphc.ir.table import OPS
+from graphc.passes.context import Target
+from graphc.runtime.devices.memory import OutputPool, aligned_bytes, collect
+from graphc.runtime.devices.native_build import SOURCES, build
+from graphc.runtime.devices.native_parts import split
+from graphc.runtime.interrupts import uninterrupted
+
+_CALL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_void_p))
+
+
+class _Host(ctypes.Structure):
+    """gc_host of graphc.h."""
+
+    _fields_ = (
+        ("parallel", ctypes.c_void_p),
+        ("matmul", ctypes.c_void_p),
+        ("call", _CALL),
+        ("team", ctypes.c_void_p),
+        ("scratch", ctypes.c_void_p),
+        ("threads", ctypes.c_long),
+    )
+
+
+class _Team:
+    """The library of threads, and its teams by (process, threads)."""
+
+    def __init__(self) -> None:
+        parts = (SOURCES / name for name in ("team.c", "matmul.c"))
+        text = "\n".join(p.read_text(encoding="utf-8") for p in parts)
+        self.library = build(text, ("-pthread",))
+        self.library.gc_team_new.restype = ctypes.c_void_p
+        self.library.gc_team_new.argtypes = (ctypes.c_long,)
+        self.parallel = ctypes.cast(self.library.gc_parallel, ctypes.c_void_p)
+        self.matmul = ctypes.cast(self.library.gc_multiply, ctypes.c_void_p)
+        self.run = self.library.gc_run
+        self.run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+
+    @functools.cache  # noqa: B019  (one object for the life of the process)
+    def of(self, process: int, threads: int) -> int | None:
+        """The team; a forked process makes its own, as threads do not survive the fork."""
+        del process
+        return int(self.library.gc_team_new(threads)) if threads > 1 else None
+
+
+@functools.cache
+def _team() -> _Team:
+    return _Team()
+
+
+class _Routines:
+    """Computes library routines when C calls them; keeps what went wrong for the caller."""
+
+    def __init__(self, routines: Sequence[Routine]) -> None:
+        self._routines = routines
+        self.error: BaseException | None = None
+        self.function = _CALL(self._call)
+
+    def _call(self, number: int, arrays: Any) -> int:
+        try:
+            self._compute(self._routines[number], arrays)
+        except BaseException as error:  # raised again when C has returned
+            self.error = error
+            return 1
+        return 0
+
+    @staticmethod
+    def _compute(routine: Routine, arrays: Any) -> None:
+        count = len(routine.inputs)
+        inputs = [_at(arrays[i], *t) for i, t in enumerate(routine.inputs)]
+        with np.errstate(all="ignore"):
+            results = OPS[routine.op].numpy(dict(routine.attrs), *inputs)  # type: ignore[misc]
+        if len(routine.outputs) == 1:
+            results = (results,)
+        for i, (t, result) in enumerate(zip(routine.outputs, results, strict=True)):
+            _at(arrays[count + i], *t).reshape(-1)[...] = np.asarray(result).ravel()
+
+    def raise_error(self) -> None:
+        """Raise what a routine raised."""
+        error, self.error = self.error, None
+        assert error is not None, "a program fails only by a routine"
+        raise error
+
+
+def _at(address: int | None, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+    """The array at an address."""
+    count = int(np.prod(shape, dtype=np.int64))
+    if not count:
+        return np.empty(shape, dtype.numpy)
+    raw = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(address or 0)
+    array: np.ndarray = np.ctypeslib.as_array(raw).view(dtype.numpy).reshape(shape)
+    return array
+
+
+def _misfit(buffer: loop.Buffer, x: np.ndarray) -> str:
+    wanted = f"{buffer.dtype}{list(buffer.shape)}"
+    return f"input {buffer.name!r} must be {wanted}, got {x.dtype}{list(x.shape)}"
+
+
+class NativeExecutable:
+    """A loaded program: its table of buffers, filled in anew for feeds and outputs."""
+
+    def __init__(
+        self,
+        program: Program,
+        module: Module,
+        variables: Mapping[str, Any],
+        settings: Settings,
+        changes: dict[int, int],
+    ) -> None:
+        assert program.plan is not None, "a program is planned before it is loaded"
+        parts = split(module.text, os.cpu_count() or 1)
+        self._library = build(parts, settings=settings)
+        self._routines = _Routines(module.launches["routines"])
+        self._threads = settings.threads
+        self._slots = table_of(program)
+        self._kept: list[Any] = [aligned_bytes(program.plan.arena_bytes)]
+        self._scratch = aligned_bytes(module.scratch_bytes)
+        self._host = _Host(
+            _team().parallel,
+            _team().matmul,
+            self._routines.function,
+            None,
+            self._scratch.ctypes.data,
+            settings.threads,
+        )
+        self._table = (ctypes.c_void_p * (len(self._slots) + 1))(ctypes.addressof(self._host))
+        self._fixed: dict[str, np.ndarray] = {}
+        self._counter: np.ndarray | None = None
+        self._bind(program, variables)
+        self._keep(program, changes)
+        self._inputs = tuple((program.buffers[n], self._slots[n]) for n in program.inputs)
+        fresh = [b for b in program.buffers.values() if b.role == loop.OUTPUT]
+        self._fresh = tuple((b.name, b.shape, b.dtype.numpy, self._slots[b.name]) for b in fresh)
+        self._outputs = tuple(program.buffers[n] for n in program.outputs)
+        self._pool = OutputPool()
+        self._program = ctypes.cast(self._library.program, ctypes.c_void_p)
+        self._updates = program.commit < len(program.kernels)
+
+    def _bind(self, program: Program, variables: Mapping[str, Any]) -> None:
+        """The addresses that stay: variables, constants, temporaries, the counter."""
+        plan, arena = program.plan, self._kept[0]
+        assert plan is not None
+        every = {**program.buffers, **inner_constants(program)}
+        for name, buffer in every.items():
+            if buffer.role == loop.TEMPORARY:
+                start = plan.offsets[name]
+                array = arena[start : start + buffer.nbytes].view(buffer.dtype.numpy)
+            elif buffer.role == loop.CONSTANT:
+                array = np.require(buffer.value.array.reshape(-1), requirements=("C", "A"))
+            elif buffer.role == loop.VARIABLE:
+                array = variables[name].reshape(-1)
+                assert array.dtype == buffer.dtype.numpy and array.size == buffer.size, name
+            elif buffer.role == loop.COUNTER:
+                array = self._counter = np.zeros(1, np.int64)
+            else:
+                continue
+            self._fixed[name] = array
+            self._table[self._slots[name]] = array.ctypes.data
+
+    def _keep(self, program: Program, changes: dict[int, int]) -> None:
+        """Memory for what products keep, and which variables it follows from."""
+        self._changes = changes
+        self._flags: list[np.ndarray] = []  # of what follows from variables
+        followed: dict[int, None] = {}
+        for name, kept in kept_memory(program).items():
+            memory = aligned_bytes(kept.nbytes)
+            self._kept.append(memory)
+            self._table[self._slots[name]] = memory.ctypes.data
+            own = [self._fixed[n].ctypes.data for n in kept.sources & {*program.variables}]
+            followed.update(dict.fromkeys(own))
+            if own:
+                self._flags.append(memory[:8].view(np.int64))
+        self._followed = tuple(followed)
+        self._seen: tuple[int, ...] = ()
+        self._changed = tuple(self._fixed[n].ctypes.data for n in program.updates)
+
+    def _forget_changed(self) -> None:
+        """What was packed of variables that have changed since is packed again."""
+        now = tuple([self._changes.get(v, 0) for v in self._followed])
+        if now != self._seen:
+            self._seen = now
+            for flag in self._flags:
+                flag[0] = 0
+
+    def run(self, feeds: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
+        """Run once; see graphc.runtime.devices.base.Executable."""
+        table = self._table
+        flat = [np.require(x, requirements=("C", "A")) for x in feeds]
+        for (buffer, slot), x in zip(self._inputs, flat, strict=True):
+            if x.shape != buffer.shape or x.dtype != buffer.dtype.numpy:  # C would go astray
+                raise DeviceError(_misfit(buffer, x))
+            table[slot] = x.__array_interface__["data"][0]
+        outputs: dict[str, np.ndarray] = {}
+        for name, shape, dtype, slot in self._fresh:
+            x = outputs[name] = self._pool.take(name, shape, dtype)
+            table[slot] = x.__array_interface__["data"][0]
+        if self._counter is not None:
+            self._counter[0] = run
+        if self._followed:
+            self._forget_changed()
+        arguments = (self._program, table, _team().of(os.getpid(), self._threads))
+        if self._updates:
+            uninterrupted(self._launch, arguments)
+        else:
+            self._launch(*arguments)
+        if not self._outputs:
+            return []
+        inputs = {b.name: x for (b, _), x in zip(self._inputs, flat, strict=True)}
+        return collect(self._outputs, outputs, inputs, self._fixed)
+
+    def _launch(self, *arguments: Any) -> None:
+        if _team().run(*arguments):
+            self._routines.raise_error()
+        for variable in self._changed:
+            self._changes[variable] = self._changes.get(variable, 0) + 1
+
+
+class NativeDevice:
+    """Programs as C in this process."""
+
+    name = "native"
+
+    def __init__(self) -> None:
+        _team()  # which shows that the compiler works
+        self.target = Target("native")
+        self._changes: dict[int, int] = {}  # of variables, by address
+
+    def allocate(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """Zeroed dense memory."""
+        count = int(np.prod(shape, dtype=np.int64))
+        return aligned_bytes(count * dtype.itemsize).view(dtype.numpy).reshape(shape)
+
+    def read(self, storage: np.ndarray) -> np.ndarray:
+        """A copy of the variable's value."""
+        return storage.copy()
+
+    def write(self, storage: np.ndarray, array: np.ndarray) -> None:
+        """Set the variable's value."""
+        storage[...] = array
+        address = storage.ctypes.data
+        self._changes[address] = self._changes.get(address, 0) + 1
+
+    def load(
+        self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings
+    ) -> NativeExecutable:
+        """Emit, compile and bind."""
+        return NativeExecutable(program, emit(program), variables, settings, self._changes)
+
+    def want_team(self) -> None:
+        """Build the library of threads, as the first program of a process does."""
+        _Team()
+
+    def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
+        """Per kernel name, its C source."""
+        return emit(program).kernels

@@ -1,0 +1,224 @@
+"""C text to a loaded library: the compiler, its flags, and the cache on disk.
+
+A library is stored under the hash of all that it follows from: the text, the headers, the
+compiler, its flags and the processor. It is written beside its place and moved there in one
+step, so that many processes may build at once; its own hash stands at its end, and one that
+does not fit is built anew. The libraries used least recently go when all are larger than the
+setting allows. Where the folder cannot be written to, a temporary one takes its place.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from graphc.ir.errors import DeviceError
+from graphc.ir.settings import Settings
+from graphc.runtime.devices.native_libraries import given_library
+
+_log = logging.getLogger("graphc")
+SOURCES: Final = Path(__file__).resolve().parents[2] / "codegen" / "native" / "c"
+_DIGEST = hashlib.sha256
+# -fno-trapping-math lets conditions become selections, without which no loop with one vectorizes
+FLAGS: Final = (
+    "-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
+    "-fopenmp-simd", "-fwrapv", "-fno-strict-aliasing", "-fPIC",
+)  # fmt: skip
+_STALE_S: Final = 3600.0  # after which a folder of a build is what a killed process has left
+
+
+def find_compiler() -> tuple[str, ...]:
+    """The command of a C compiler: $CC, which may have arguments, else cc, gcc or clang.
+
+    DeviceError when there is none.
+    """
+    named = shlex.split(os.environ.get("CC", ""))
+    names = [named[0]] if named else ["cc", "gcc", "clang"]
+    for name in names:
+        path = shutil.which(name)
+        if path:
+            return (path, *named[1:])
+    raise DeviceError(f"no C compiler found (looked for {', '.join(names)})")
+
+
+def cache_folder(settings: Settings | None = None) -> Path:
+    """Where libraries are kept: as the setting says, else the user's folder of caches."""
+    named = (settings or Settings.from_environment()).native_cache
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(named) if named else Path(base) / "graphc" / "native"
+    return folder if _is_writable(folder) else _temporary_folder(folder)
+
+
+def build(
+    texts: str | Sequence[str], more: Sequence[str] = (), settings: Settings | None = None
+) -> ctypes.CDLL:
+    """The library of one translation unit, or of several, compiled side by side.
+
+    `more` are further flags. DeviceError with the compiler's message when it fails.
+    """
+    texts = (texts,) if isinstance(texts, str) else tuple(texts)
+    given = given_library(texts, more)
+    if given is not None:
+        return ctypes.CDLL(str(given))
+    settings = settings or Settings.from_environment()
+    compiler = find_compiler()
+    flags = (*FLAGS, *more, *shlex.split(settings.native_flags or ""))
+    folder = cache_folder(settings)
+    path = folder / f"{_key(texts, compiler, flags)}.so"
+    if _is_whole(path):
+        _touch(path)
+    else:
+        _compile(texts, compiler, flags, path)
+        _trim(folder, settings.native_cache_bytes, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise DeviceError(f"the library {path} cannot be loaded: {error}") from error
+
+
+# -- the key
+
+
+def _key(texts: Sequence[str], compiler: Sequence[str], flags: Sequence[str]) -> str:
+    digest = _DIGEST()
+    parts = (header_text(), _version(tuple(compiler)), " ".join([*compiler, *flags]), _processor())
+    for part in (*texts, *parts):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+@functools.cache
+def header_text() -> str:
+    """The headers that generated C includes."""
+    return "".join(p.read_text(encoding="utf-8") for p in sorted(SOURCES.glob("*.h")))
+
+
+@functools.cache
+def _version(compiler: tuple[str, ...]) -> str:
+    return _output([*compiler, "--version"])
+
+
+@functools.cache
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(wanted)))
+
+
+# -- the compiler
+
+
+def _output(command: Sequence[str]) -> str:
+    """What the compiler prints; DeviceError when it fails or cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise DeviceError(f"the C compiler {command[0]} cannot be run: {error}") from error
+    if done.returncode:
+        told = (done.stderr or done.stdout).strip()[:4000]
+        raise DeviceError(f"the C compiler {command[0]} failed ({done.returncode}):\n{told}")
+    return done.stdout
+
+
+def _compile(
+    texts: Sequence[str], compiler: Sequence[str], flags: Sequence[str], path: Path
+) -> None:
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
+        target = Path(folder) / "program.so"
+        sources = [Path(folder) / f"part{i}.c" for i in range(len(texts))]
+        for source, text in zip(sources, texts, strict=True):
+            source.write_text(text, encoding="utf-8")
+        common = [*compiler, *flags, f"-I{SOURCES}"]
+        if len(sources) == 1:
+            _output([*common, "-shared", str(sources[0]), "-o", str(target), "-lm"])
+        else:
+            objects = [str(s.with_suffix(".o")) for s in sources]
+            commands = [
+                [*common, "-c", str(s), "-o", o] for s, o in zip(sources, objects, strict=True)
+            ]
+            with ThreadPoolExecutor(min(len(commands), os.cpu_count() or 1)) as pool:
+                list(pool.map(_output, commands))
+            _output([*common, "-shared", *objects, "-o", str(target), "-lm"])
+        data = target.read_bytes()
+        target.write_bytes(data + _DIGEST(data).digest())
+        os.replace(target, path)
+    _log.debug("%s: compiled %d parts in %.3f s", path, len(texts), time.perf_counter() - start)
+
+
+# -- the folder
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the library is there and as it was written."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    size = _DIGEST().digest_size
+    return len(data) > size and _DIGEST(data[:-size]).digest() == data[-size:]
+
+
+def _touch(path: Path) -> None:
+    """Note that the library is used; another user's folder may refuse it."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+@functools.cache
+def _temporary_folder(instead: Path) -> Path:
+    """A folder for the life of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="graphc-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _log.warning("%s cannot be written to; compiled programs go to %s", instead, folder)
+    return folder
+
+
+def _trim(folder: Path, limit: int, keep: Path) -> None:
+    """Delete what was used least recently until the rest fits, and what killed builds left."""
+    entries = []
+    for entry in os.scandir(folder):
+        try:
+            status = entry.stat()
+        except FileNotFoundError:  # another process was quicker
+            continue
+        if entry.name.startswith("build-") and time.time() - status.st_mtime > _STALE_S:
+            shutil.rmtree(entry.path, ignore_errors=True)
+        elif entry.name.endswith(".so") and entry.path != str(keep):
+            entries.append((status.st_mtime, status.st_size, entry.path))
+    total = keep.stat().st_size + sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= limit:
+            break
+        Path(path).unlink(missing_ok=True)
+        total -= size
+
+
+__all__ = ["FLAGS", "SOURCES", "build", "cache_folder", "find_compiler"]

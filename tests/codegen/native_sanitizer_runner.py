@@ -1,0 +1,74 @@
+"""Runs programs whose C is built with sanitizers: every op's samples, and random graphs.
+
+Started by test_native_sanitized.py in a process of its own: the sanitizers' library must be the
+first that is loaded, and what it finds ends the process.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import graphc as gc
+from graphc.ir.computation import cut
+from graphc.ir.dtypes import as_dtype
+from graphc.ir.graph import Graph, Value
+from graphc.ir.settings import Settings
+from graphc.ir.table import OPS
+from graphc.passes.context import Context
+from graphc.passes.pipeline import compile_program
+from graphc.runtime.devices.native import NativeDevice
+from graphc.runtime.devices.native_build import build
+from tests.ir.test_op_table import NAMES
+from tests.random_graphs import chooser, random_graph
+
+BATCH = 30  # ops per program: one compiler run for all of them
+
+
+def run(outputs: Sequence[Value], given: dict[Any, np.ndarray], threads: int) -> None:
+    """Compile and run twice, so that memory is used again."""
+    device, settings = NativeDevice(), Settings.from_environment(threads=threads)
+    computation = cut(outputs, (), [n.outputs[0] for n in given])
+    shapes = {n: np.shape(a) for n, a in given.items()}
+    context = Context(settings, device.target, shapes, dict(given))
+    executable = device.load(compile_program(computation, context), {}, settings)
+    for number in range(2):
+        # copies on the heap of exactly this size, whose ends are guarded
+        executable.run([np.array(given[n]) for n in computation.inputs], number)
+
+
+def ops(names: Sequence[str]) -> None:
+    """The samples of some ops."""
+    with Graph().as_default():
+        outputs: list[Value] = []
+        given: dict[Any, np.ndarray] = {}
+        for name in names:
+            for sample in OPS[name].samples():
+                arrays = [np.asarray(a) for a in sample.inputs]
+                inputs = [gc.placeholder(as_dtype(a.dtype), a.shape) for a in arrays]
+                given |= {v.node: a for v, a in zip(inputs, arrays, strict=True)}
+                outputs += OPS[name].outputs(*inputs, **sample.attrs)
+        run(outputs, given, 2)
+
+
+def main(what: str, first: int, last: int) -> None:
+    """`ops` or `graphs`, by number; `overrun` writes behind an array."""
+    if what == "overrun":
+        array = np.ones(last, np.float32)
+        build("void overrun(float *x, long i) { x[i] = 0; }").overrun(array.ctypes, last)
+    elif what == "graphs":
+        for seed in range(first, last):
+            outputs, given = random_graph(chooser(seed), steps=24, backward=seed % 2 == 1)
+            run(outputs, given, 2)
+    else:
+        names = [n for n in NAMES][first:last]
+        for i in range(0, len(names), BATCH):
+            ops(names[i : i + BATCH])
+    print("clean")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
