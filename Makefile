@@ -4,6 +4,7 @@
 #   make test        lint, types and tests     make bench       timings on the CPU
 #   make test-gpu    tests that need a GPU     make bench-gpu   timings on the GPU
 #
+# make bench takes ROWS="W1 W7" (by default all) and QUICK=1.
 # make TARGET PY=/path/to/python uses an interpreter that you have prepared, and installs nothing.
 
 PYTHON ?= python3
@@ -12,11 +13,13 @@ VENV ?= .venv
 ifdef PY
   DEV_READY :=
   DEMO_READY :=
+  BENCH_READY :=
 else
   PY := $(VENV)/bin/python
   # An environment whose interpreter has gone, with the machine's own Python, is made anew.
-  $(shell test -x $(PY) || rm -f $(VENV)/.dev-ready $(VENV)/.demo-ready)
+  $(shell test -x $(PY) || rm -f $(VENV)/.*-ready)
   DEV_READY := $(VENV)/.dev-ready
+  BENCH_READY := $(VENV)/.bench-ready
   # What the tests need contains what the demo needs.
   DEMO_READY := $(if $(wildcard $(DEV_READY)),$(DEV_READY),$(VENV)/.demo-ready)
 endif
@@ -41,8 +44,8 @@ test-gpu: $(DEV_READY)
 demo: $(DEMO_READY)
 	$(PY) -m graphc.demo
 
-bench: $(DEV_READY)
-	$(PY) -m benchmarks
+bench: $(BENCH_READY)
+	$(PY) -m benchmarks $(if $(QUICK),--quick) $(ROWS)
 
 bench-gpu: $(DEV_READY)
 	$(PY) -m benchmarks --device gpu
@@ -55,6 +58,13 @@ clean:
 $(VENV)/.dev-ready: pyproject.toml | $(VENV)/bin/python
 	$(PIP_INSTALL) -e '.[dev]'
 	touch $@
+
+# TensorFlow is one of the peers where pip can get it for this Python; rows say what is missing.
+$(VENV)/.bench-ready: pyproject.toml | $(VENV)/bin/python
+	$(PIP_INSTALL) -e '.[dev,bench,bench-tensorflow]' \
+	  || { echo "graphc: no TensorFlow to be had; going on without" >&2; \
+	       $(PIP_INSTALL) -e '.[dev,bench]'; }
+	touch $(VENV)/.dev-ready $@
 
 $(VENV)/.demo-ready: pyproject.toml | $(VENV)/bin/python
 	$(PIP_INSTALL) -e '.[$(DEMO_EXTRAS)]'

@@ -1,35 +1,65 @@
-"""All benchmarks, or those named: `python -m benchmarks [--device gpu] [name ...]`."""
+"""All benchmarks, or those named: `python -m benchmarks [--device gpu] [--quick] [name ...]`."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 
-from benchmarks import gpu
+OTHERS = ("compile_time",)
 
-CPU = ("softmax_regression", "kernels", "compile_time")
+
+def _run_others(names: Sequence[str]) -> None:
+    """Benchmarks that have no contenders."""
+    if "compile_time" in names:
+        from benchmarks import compile_time
+
+        compile_time.main(())
+
+
+def _cpu(options: argparse.Namespace) -> int:
+    from benchmarks import cpu
+
+    names = [n for n in options.names if n not in OTHERS]
+    _run_others(options.names)
+    if options.names and not names:
+        return 0
+    return cpu.main(names, options.only or (), options.quick)
+
+
+def _known(device: str) -> list[str]:
+    if device == "gpu":
+        from benchmarks import gpu
+
+        return list(gpu.ROWS)
+    from benchmarks.cpu import GROUPS
+    from benchmarks.workloads import ROWS
+
+    return [*ROWS, *GROUPS, *OTHERS]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks one after another."""
+    """Run the benchmarks one after another; 1 when one failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    names = f"for a CPU: {', '.join(CPU)}; for a GPU: {', '.join(gpu.ROWS)}; default: all"
-    parser.add_argument("names", nargs="*", help=names)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds (CPU)")
+    parser.add_argument("--only", nargs="+", metavar="CONTENDER", help="some contenders (CPU)")
+    parser.add_argument("names", nargs="*", help="rows, by default all")
     options = parser.parse_args(arguments)
-    known = CPU if options.device == "cpu" else gpu.ROWS
+    known = _known(options.device)
     unknown = sorted(set(options.names) - set(known))
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(known)}")
     if options.device == "gpu":
+        from benchmarks import gpu
+
         return gpu.main(options.names)
-    del sys.argv[1:]  # benchmarks that run alone take arguments of their own
-    for name in options.names or CPU:
-        print(f"== {name}", flush=True)
-        importlib.import_module(f"benchmarks.{name}").main()
-    return 0
+    from benchmarks.peers import CONTENDERS
+
+    strangers = sorted(set(options.only or ()) - set(CONTENDERS))
+    if strangers:
+        parser.error(f"no contender {strangers[0]!r}; there are: {', '.join(CONTENDERS)}")
+    return _cpu(options)
 
 
 if __name__ == "__main__":

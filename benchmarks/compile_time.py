@@ -85,9 +85,9 @@ def table(rows: Sequence[Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Measure, print and save."""
-    layers = [int(a) for a in sys.argv[1:]] or LAYERS
+    layers = [int(a) for a in arguments] or LAYERS
     measure(2)  # what is imported and cached on the first use is not what is measured
     rows = [measure(n) for n in layers]
     print(table(rows))
@@ -96,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -92,7 +92,7 @@ def executable_of(session: gc.Session, fetches: Any) -> Any:
     """What the session runs for these fetches without feeds, compiled."""
     prepared = session._prepare(fetches, ())
     session._execute(prepared, [])
-    return prepared.by_shape[prepared.key([])].executable
+    return prepared.main.by_shape[prepared.main.key([])].executable
 
 
 # -- the demo's networks

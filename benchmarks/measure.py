@@ -1,43 +1,28 @@
-"""Measuring fairly: contenders take turns, medians of many rounds, ratios within one run."""
+"""Which machine it was, and where figures go."""
 
 from __future__ import annotations
 
 import json
 import platform
-import time
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int = 15, repeats: int = 1
-) -> dict[str, float]:
-    """Median seconds per call of each contender; within a round they run one after another."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for call in contenders.values():
-        call()  # compilation and first touches are not what is measured
-    for _ in range(rounds):
-        for name, call in contenders.items():
-            start = time.perf_counter()
-            for _ in range(repeats):
-                call()
-            seconds[name].append((time.perf_counter() - start) / repeats)
-    return {name: float(np.median(times)) for name, times in seconds.items()}
+def processor() -> str:
+    """The processor's name."""
+    for line in _cpu_lines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def machine() -> str:
-    """A short name of the processor, for file names."""
-    text = platform.processor() or platform.machine()
-    for line in _cpu_lines():
-        if line.startswith("model name"):
-            text = line.partition(":")[2]
-            break
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-").replace("--", "-")
+    """The processor's name, fit for file names."""
+    return re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
 
 
 def _cpu_lines() -> list[str]:

@@ -20,6 +20,7 @@ from graphc.frontend import (
     metrics,
     nn,
     random,
+    strings,
 )
 from graphc.frontend.array import (
     argsort,
@@ -60,8 +61,23 @@ from graphc.frontend.control_flow import (
     switch_case,
     while_loop,
 )
-from graphc.frontend.debugging import Print, check_numerics
+from graphc.frontend.debugging import (
+    Assert,
+    Print,
+    assert_equal,
+    assert_greater,
+    assert_greater_equal,
+    assert_less,
+    assert_less_equal,
+    assert_negative,
+    assert_non_negative,
+    assert_non_positive,
+    assert_none_equal,
+    assert_positive,
+    check_numerics,
+)
 from graphc.frontend.decoding import decode_raw
+from graphc.frontend.files import matching_files, read_file, write_file
 from graphc.frontend.framework import (
     GraphKeys,
     add_to_collection,
@@ -82,6 +98,7 @@ from graphc.frontend.framework import (
 from graphc.frontend.framework import (
     tuple_ as tuple,
 )
+from graphc.frontend.functions import numpy_function, py_func
 from graphc.frontend.gradients import gradients
 from graphc.frontend.image import extract_image_patches, random_crop
 from graphc.frontend.initializers import (
@@ -111,6 +128,7 @@ from graphc.frontend.linalg import (
     tensordot,
     trace,
 )
+from graphc.frontend.lookup import tables_initializer
 from graphc.frontend.math import (
     abs,
     accumulate_n,
@@ -235,6 +253,14 @@ from graphc.frontend.matrices import set_diag as matrix_set_diag
 from graphc.frontend.matrices import solve as matrix_solve
 from graphc.frontend.matrices import triangular_solve as matrix_triangular_solve
 from graphc.frontend.random import multinomial, random_normal, random_uniform, truncated_normal
+from graphc.frontend.records import (
+    FixedLenFeature,
+    FixedLenSequenceFeature,
+    VarLenFeature,
+    decode_csv,
+    parse_example,
+    parse_single_example,
+)
 from graphc.frontend.rnn import (
     reverse_sequence,
 )
@@ -245,6 +271,14 @@ from graphc.frontend.scopes import (
     get_variable,
     get_variable_scope,
     variable_scope,
+)
+from graphc.frontend.selection import (
+    boolean_mask,
+    dynamic_partition,
+    dynamic_stitch,
+    setdiff1d,
+    unique,
+    unique_with_counts,
 )
 from graphc.frontend.sources import (
     constant,
@@ -274,6 +308,18 @@ from graphc.frontend.spatial import (
     space_to_batch_nd,
     space_to_depth,
 )
+from graphc.frontend.strings import (
+    as_string,
+    decode_base64,
+    encode_base64,
+    reduce_join,
+    regex_replace,
+    string_join,
+    string_split,
+    string_to_number,
+    substr,
+)
+from graphc.frontend.tensor_array import TensorArray
 from graphc.frontend.variables import (
     Variable,
     assign,
@@ -299,6 +345,7 @@ from graphc.ir.dtypes import (
     int16,
     int32,
     int64,
+    string,
     uint8,
     uint16,
     uint32,
@@ -319,6 +366,7 @@ from graphc.ir.graph import (
 from graphc.ir.graph import (
     Value as Tensor,
 )
+from graphc.runtime.bundle import load_bundle, write_bundle
 from graphc.runtime.explain import explain
 from graphc.runtime.options import (
     ConfigProto,
@@ -347,8 +395,11 @@ unpack = unstack
 
 __all__ = [
     "AUTO_REUSE",
+    "Assert",
     "ConfigProto",
     "DType",
+    "FixedLenFeature",
+    "FixedLenSequenceFeature",
     "GPUOptions",
     "Graph",
     "GraphKeys",
@@ -363,7 +414,9 @@ __all__ = [
     "SparseTensor",
     "SparseTensorValue",
     "Tensor",
+    "TensorArray",
     "TensorShape",
+    "VarLenFeature",
     "Variable",
     "VariableScope",
     "__version__",
@@ -380,8 +433,19 @@ __all__ = [
     "argmin",
     "argsort",
     "as_dtype",
+    "as_string",
     "asin",
     "asinh",
+    "assert_equal",
+    "assert_greater",
+    "assert_greater_equal",
+    "assert_less",
+    "assert_less_equal",
+    "assert_negative",
+    "assert_non_negative",
+    "assert_non_positive",
+    "assert_none_equal",
+    "assert_positive",
     "assign",
     "assign_add",
     "assign_sub",
@@ -394,6 +458,7 @@ __all__ = [
     "bfloat16",
     "bitwise",
     "bool",
+    "boolean_mask",
     "broadcast_to",
     "case",
     "cast",
@@ -418,6 +483,8 @@ __all__ = [
     "cumprod",
     "cumsum",
     "data",
+    "decode_base64",
+    "decode_csv",
     "decode_raw",
     "depth_to_space",
     "device",
@@ -425,7 +492,10 @@ __all__ = [
     "div_no_nan",
     "divide",
     "double",
+    "dynamic_partition",
+    "dynamic_stitch",
     "einsum",
+    "encode_base64",
     "equal",
     "erf",
     "erfc",
@@ -485,6 +555,7 @@ __all__ = [
     "lin_space",
     "linalg",
     "linspace",
+    "load_bundle",
     "local_variables",
     "local_variables_initializer",
     "log",
@@ -496,6 +567,7 @@ __all__ = [
     "logical_xor",
     "losses",
     "map_fn",
+    "matching_files",
     "math",
     "matmul",
     "matrix_band_part",
@@ -525,6 +597,7 @@ __all__ = [
     "no_op",
     "norm",
     "not_equal",
+    "numpy_function",
     "one_hot",
     "ones",
     "ones_initializer",
@@ -532,9 +605,12 @@ __all__ = [
     "orthogonal_initializer",
     "pack",
     "pad",
+    "parse_example",
+    "parse_single_example",
     "placeholder",
     "placeholder_with_default",
     "pow",
+    "py_func",
     "qr",
     "random",
     "random_crop",
@@ -544,11 +620,13 @@ __all__ = [
     "random_uniform_initializer",
     "range",
     "rank",
+    "read_file",
     "realdiv",
     "reciprocal",
     "reduce_all",
     "reduce_any",
     "reduce_euclidean_norm",
+    "reduce_join",
     "reduce_logsumexp",
     "reduce_max",
     "reduce_mean",
@@ -557,6 +635,7 @@ __all__ = [
     "reduce_std",
     "reduce_sum",
     "reduce_variance",
+    "regex_replace",
     "reset_default_graph",
     "reshape",
     "reverse",
@@ -577,6 +656,7 @@ __all__ = [
     "self_adjoint_eigvals",
     "sequence_mask",
     "set_random_seed",
+    "setdiff1d",
     "shape",
     "sigmoid",
     "sign",
@@ -598,11 +678,18 @@ __all__ = [
     "stack",
     "stop_gradient",
     "strided_slice",
+    "string",
+    "string_join",
+    "string_split",
+    "string_to_number",
+    "strings",
     "sub",
+    "substr",
     "subtract",
     "summary",
     "svd",
     "switch_case",
+    "tables_initializer",
     "tan",
     "tanh",
     "tensordot",
@@ -627,6 +714,8 @@ __all__ = [
     "uint32",
     "uint64",
     "uniform_unit_scaling_initializer",
+    "unique",
+    "unique_with_counts",
     "unpack",
     "unsorted_segment_max",
     "unsorted_segment_mean",
@@ -640,7 +729,9 @@ __all__ = [
     "variance_scaling_initializer",
     "where",
     "while_loop",
+    "write_bundle",
     "with_dependencies",
+    "write_file",
     "zeros",
     "zeros_initializer",
     "zeros_like",

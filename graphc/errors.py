@@ -2,6 +2,7 @@
 
 from graphc.ir.errors import (
     AttributeValueError,
+    BundleError,
     CheckpointError,
     DeviceError,
     DTypeError,
@@ -10,6 +11,8 @@ from graphc.ir.errors import (
     GradientError,
     GraphcError,
     GraphError,
+    InputError,
+    MemoryBudgetError,
     NameNotFoundError,
     NumericsError,
     OutOfRangeError,
@@ -17,6 +20,7 @@ from graphc.ir.errors import (
     SessionError,
     SettingError,
     ShapeError,
+    TargetError,
     UninitializedError,
     UnsupportedOp,
     UnsupportedSymbol,
@@ -24,8 +28,9 @@ from graphc.ir.errors import (
 )
 
 __all__ = [
-    "AttributeValueError", "CheckpointError", "DTypeError", "DeviceError", "FeedError",
-    "FetchError", "GradientError", "GraphError", "GraphcError", "NameNotFoundError",
-    "NumericsError", "OutOfRangeError", "ParseError", "SessionError", "SettingError", "ShapeError",
-    "UninitializedError", "UnsupportedOp", "UnsupportedSymbol", "VerificationError",
+    "AttributeValueError", "BundleError", "CheckpointError", "DTypeError", "DeviceError",
+    "FeedError", "FetchError", "GradientError", "GraphError", "GraphcError", "InputError",
+    "NameNotFoundError", "NumericsError", "OutOfRangeError", "ParseError", "SessionError",
+    "SettingError", "ShapeError", "TargetError", "UninitializedError", "UnsupportedOp",
+    "UnsupportedSymbol", "VerificationError",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from graphc.frontend import train as _frontend
 from graphc.frontend.train import *  # noqa: F403
+from graphc.metagraph import export_meta_graph, import_meta_graph
 from graphc.runtime.checkpoint import (
     CheckpointReader,
     CheckpointState,
@@ -21,7 +22,9 @@ __all__ = [
     "CheckpointState",
     "Saver",
     "checkpoint_exists",
+    "export_meta_graph",
     "get_checkpoint_state",
+    "import_meta_graph",
     "latest_checkpoint",
     "list_variables",
     "load_checkpoint",

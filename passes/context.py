@@ -78,6 +78,7 @@ class Context:
         if outer is not None and host is not None:
             known = {p: functools.partial(host, v) for p, v in outer.items()}
         return Context(
-            replace(self.settings, dump=None), self.target, shapes,
+            # what bodies need lies in the arena of the program around them
+            replace(self.settings, dump=None, memory_budget=None), self.target, shapes,
             pipeline=self.pipeline, outer_values=known, own_outputs=True,
         )  # fmt: skip

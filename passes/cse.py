@@ -14,7 +14,7 @@ from typing import Any
 
 from graphc.ir.computation import Computation, clone, rewrite
 from graphc.ir.graph import Node, Value
-from graphc.ir.table import Kind
+from graphc.ir.table import EFFECT, Kind
 from graphc.passes.context import Context
 
 _OF_THEIR_OWN = ("placeholder", "variable")
@@ -25,7 +25,8 @@ def cse(computation: Computation, ctx: Context) -> Computation:
     known: dict[Hashable, tuple[Value, ...]] = {}
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if node.op.name in _OF_THEIR_OWN or node.kind is Kind.STATE:
+        own = node.op.name in _OF_THEIR_OWN or EFFECT in node.op.facts
+        if own or node.kind is Kind.STATE:
             return None
         key = node_key(node, inputs)
         found = known.get(key)

@@ -68,6 +68,7 @@ class _Fusion:
         self.committing = self.commit_region()
         self.heap: list[tuple[object, ...]] = []
         self.seen: set[tuple[int, int]] = set()
+        self.cousins: set[int] = set()  # sums joined around one kernel
 
     def register(self, i: int, kernel: Kernel) -> None:
         for name in kernel.outputs:
@@ -191,15 +192,18 @@ class _Fusion:
         """Sums over outer axes of what this kernel reads and writes, as one kernel.
 
         They save no traffic, but a launch each: the gradients of a layer norm's scale and shift.
+        Sums that were joined around another kernel stay as they are: from layer to layer, all
+        would end up in one kernel, for which everything that they read had to be kept.
         """
         kernel = self.kernels[i]
         near = {r for n in (*kernel.inputs, *kernel.outputs) for r in self.readers.get(n, ())}
-        sums = [k for k in near - {i} if reduces_outer(self.kernels[k])]
+        sums = [k for k in near - {i} - self.cousins if reduces_outer(self.kernels[k])]
         last: dict[tuple[int, ...], int] = {}
         for k in sorted(sums, key=lambda k: self.position[k]):
             sizes = self.kernels[k].sizes
             if sizes in last and self.try_pair(last[sizes], k, merge_beside):
                 last[sizes] = self.next_id - 1
+                self.cousins.add(self.next_id - 1)
             else:
                 last[sizes] = k
 

@@ -3,7 +3,8 @@
     a = f(x); b = g(x); use(a); use(b)   ->   a = f(x); use(a); b = g(x); use(b)
 
 Tries fusion's order; the ready kernel that frees most first; and depth first from the results.
-The order with the lowest peak stays, the first of equals. The commits of variables stay last,
+The order with the lowest peak stays, of equals the one in which less is alive on average, which
+leaves more to `rematerialize` and to placement; then the first. The commits of variables stay last,
 in their order: all else must be complete before anything changes. Cost: linear per order, but
 for the heap.
 """
@@ -18,7 +19,7 @@ from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
 from graphc.passes.context import Context
 from graphc.passes.kernel_names import name_kernels
-from graphc.passes.plan_memory import peak_bytes
+from graphc.passes.plan_memory import find_slots, live_bytes
 
 
 def order(program: Program, ctx: Context) -> Program:
@@ -30,19 +31,30 @@ def order(program: Program, ctx: Context) -> Program:
         "most_freed": most_freed(graph),
         "depth_first": depth_first(graph),
     }
-    peaks = {
-        name: peak_bytes(program.replace(kernels=(*(graph.kernels[i] for i in s), *commits)))
+    live = {
+        name: lives(program.replace(kernels=(*(graph.kernels[i] for i in s), *commits)))
         for name, s in schedules.items()
     }
-    best = min(peaks, key=lambda name: peaks[name])
-    ctx.notes["order"] = {"chosen": best, "peak_bytes": peaks}
+    best = min(live, key=lambda name: (max(live[name]), sum(live[name])))
+    ctx.notes["order"] = {"chosen": best, "peak_bytes": {n: max(b) for n, b in live.items()}}
     chosen = (*(graph.kernels[i] for i in schedules[best]), *commits)
-    kernels = name_kernels(chosen, program.buffers)
-    pairs = list(zip(chosen, kernels, strict=True))
-    _rename_decisions(ctx, {old.name: new.name for k, new in pairs for old in (k, *k.parts)})
-    if kernels == program.kernels:
-        return program
-    return program.replace(kernels=kernels)
+    return renumbered(program, chosen, ctx)
+
+
+def lives(program: Program) -> list[int]:
+    """Bytes alive at each kernel."""
+    return live_bytes(find_slots(program), len(program.kernels))
+
+
+def renumbered(program: Program, kernels: Sequence[Kernel], ctx: Context) -> Program:
+    """The program of these kernels, under names by their positions; decisions follow."""
+    named = name_kernels(kernels, program.buffers)
+    names: dict[str, str] = {}
+    for old, new in zip(kernels, named, strict=True):
+        for k in (old, *old.parts):  # a kernel's copy comes after it and has its name
+            names.setdefault(k.name, new.name)
+    _rename_decisions(ctx, names)
+    return program if named == program.kernels else program.replace(kernels=named)
 
 
 def _rename_decisions(ctx: Context, names: dict[str, str]) -> None:

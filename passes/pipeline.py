@@ -19,6 +19,7 @@ from graphc.passes.order import order
 from graphc.passes.plan_memory import plan_memory
 from graphc.passes.recompute import recompute
 from graphc.passes.regions import regions
+from graphc.passes.rematerialize import rematerialize
 from graphc.passes.specialize import specialize
 
 GRAPH_PASSES = (
@@ -42,6 +43,7 @@ PROGRAM_PASSES = (
     fuse,
     group_updates,
     order,
+    rematerialize,  # on the final order, where bytes are exact
     plan_memory,
 )
 PIPELINE = (*GRAPH_PASSES, *PROGRAM_PASSES)

@@ -149,15 +149,21 @@ def _first_write(kernel: Kernel, store: loop.Store) -> int:
     raise AssertionError("the store is not of this kernel")
 
 
-def live_peak(slots: Sequence[Slot], kernel_count: int) -> tuple[int, int]:
-    """The largest sum of bytes alive at one kernel, and that kernel's position."""
+def live_bytes(slots: Sequence[Slot], kernel_count: int) -> list[int]:
+    """Bytes of the slots alive at each kernel; one 0 where there is no kernel."""
     change = np.zeros(kernel_count + 1, np.int64)
     for slot in slots:
         change[slot.first] += slot.nbytes
         change[slot.last + 1] -= slot.nbytes
-    live = np.cumsum(change)
-    peak = int(live.argmax())
-    return int(live[peak]), peak
+    live: list[int] = np.cumsum(change)[: max(kernel_count, 1)].tolist()
+    return live
+
+
+def live_peak(slots: Sequence[Slot], kernel_count: int) -> tuple[int, int]:
+    """The largest sum of bytes alive at one kernel, and that kernel's position."""
+    live = live_bytes(slots, kernel_count)
+    peak = max(live)
+    return peak, live.index(peak)
 
 
 def peak_bytes(program: Program) -> int:

@@ -103,4 +103,17 @@ def _host_value(
             f"op {reader.name!r} needs the value of {value.node.name!r} to know its shape, and "
             f"that depends on {error.node.op.name} {error.node.name!r}"
             + (f" ({reader.where})" if reader.where else "")
+            + _remedy(error.node, reader)
         ) from None
+
+
+def _remedy(source: Node, reader: Node) -> str:
+    """What to do where a size depends on what a loop or branch computes, or on a variable."""
+    if reader.kind is Kind.CONTROL:
+        return "; inside a loop or branch a loop must be bounded (while_loop: maximum_iterations)"
+    if source.op.name == "placeholder":
+        return (
+            "; inside a loop or branch sizes cannot depend on what it computes: use where(mask, x, "
+            "0), multiply by a mask, or choose elements outside (explain() needs values fed)"
+        )
+    return "; a session finds it by a run before the run, but explain() and loops cannot"

@@ -8,6 +8,7 @@ so in the metadata, since NumPy's side of safetensors does not know it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
@@ -23,9 +24,11 @@ from safetensors.numpy import save_file
 
 from graphc.ir.dtypes import DType, as_dtype, bfloat16
 from graphc.ir.errors import CheckpointError
-from graphc.ir.graph import get_default_graph
+from graphc.ir.graph import Graph, get_default_graph
+from graphc.ir.graphdef import as_meta_graph, can_write
 from graphc.ir.types import format_shape
 
+_log = logging.getLogger("graphc")
 _SUFFIX = ".safetensors"
 _LIST = "checkpoint"
 
@@ -77,6 +80,7 @@ class Saver:
         self._kept: list[str] = []
         self._hours = keep_checkpoint_every_n_hours
         self._times: dict[str, float] = {}
+        self._graph: tuple[Any, bytes] | None = None  # as it was last written, and of what
         self._next_kept_for_good = time.time() + self._hours * 3600
 
     def build(self) -> None:
@@ -117,18 +121,31 @@ class Saver:
 
         The path is `save_path`, and `-<global_step>` where a step (number, tensor, variable)
         is given. `latest_filename` names the folder's list of checkpoints, which is not written
-        with `write_state=False`. UninitializedError when a variable has no value.
+        with `write_state=False`. Beside the values lies the graph, `<path>.meta`, where the package
+        tensorboard is installed. UninitializedError when a variable has no value.
         """
-        del meta_graph_suffix, write_meta_graph, strip_default_attrs, save_debug_info
+        del strip_default_attrs, save_debug_info
         path = os.fspath(save_path)
         if global_step is not None:
             step = int(_step_value(sess, global_step))
             path = f"{path}-{step:08d}" if self._pad else f"{path}-{step}"
         arrays = {name: sess.read_variable(v) for name, v in self._variables.items()}
         _write(path + _SUFFIX, arrays)
+        if write_meta_graph:
+            self._write_graph(sess.graph, f"{path}.{meta_graph_suffix}")
         if write_state:
             self._keep(path, latest_filename)
         return path
+
+    def _write_graph(self, graph: Graph, file: str) -> None:
+        """The graph and its collections, which are spelled out only when they have grown."""
+        if not can_write():
+            _log.info("no graph is written to %s: that needs the package tensorboard", file)
+            return
+        key = graph, len(graph.nodes), tuple((k, len(v)) for k, v in graph.collections.items())
+        if self._graph is None or self._graph[0] != key:
+            self._graph = key, bytes(as_meta_graph(graph).SerializeToString())
+        _replace_file(file, self._graph[1])
 
     def _keep(self, path: str, latest_filename: str | None) -> None:
         self._kept = [p for p in self._kept if p != path] + [path]
@@ -188,8 +205,9 @@ def checkpoint_exists(checkpoint_prefix: str | os.PathLike[str]) -> bool:
 
 
 def remove_checkpoint(checkpoint_prefix: str | os.PathLike[str]) -> None:
-    """Delete a checkpoint's file, where it exists."""
-    Path(_file_of(os.fspath(checkpoint_prefix))).unlink(missing_ok=True)
+    """Delete a checkpoint's files, where they exist."""
+    for file in (_file_of(os.fspath(checkpoint_prefix)), f"{os.fspath(checkpoint_prefix)}.meta"):
+        Path(file).unlink(missing_ok=True)
 
 
 class CheckpointReader:
@@ -262,6 +280,13 @@ def _write(file: str, arrays: Mapping[str, np.ndarray]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _replace_file(file: str, data: bytes) -> None:
+    """The file with new content: a reader sees all of the old one or of the new one."""
+    temporary = Path(file + ".tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, file)
 
 
 def _read(file: str) -> dict[str, np.ndarray]:

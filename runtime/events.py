@@ -12,6 +12,7 @@ from typing import Any
 
 from graphc.ir.errors import SessionError, UnsupportedOp
 from graphc.ir.graph import Graph
+from graphc.ir.graphdef import as_graph_def
 
 
 class FileWriter:
@@ -85,7 +86,7 @@ class FileWriter:
     def add_graph(self, graph: Any, global_step: Any = None, graph_def: Any = None) -> None:
         """Write a Graph, or a GraphDef."""
         given = graph if graph is not None else graph_def
-        proto = given.as_graph_def() if isinstance(given, Graph) else given
+        proto = as_graph_def(given, complete=False) if isinstance(given, Graph) else given
         self._add(global_step, graph_def=proto.SerializeToString())
 
     def add_meta_graph(self, meta_graph_def: Any, global_step: Any = None) -> None:

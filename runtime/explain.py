@@ -11,15 +11,19 @@ import numpy as np
 from graphc.ir import loop
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import as_dtype
-from graphc.ir.errors import FeedError
+from graphc.ir.errors import FeedError, UnsupportedOp
 from graphc.ir.graph import Graph, Node, Value, get_default_graph
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Context, Decision
+from graphc.passes.context import Context, Decision, Target
+from graphc.passes.costs import kernel_flops
+from graphc.passes.hosting import is_on_host
 from graphc.passes.pipeline import compile_program
-from graphc.runtime.devices import open_device
+from graphc.passes.rematerialize import Rematerialized
+from graphc.runtime.devices import Device, open_device
 from graphc.runtime.dump import write_dump
 from graphc.runtime.fetches import FetchPlan, feed_array, feed_key
+from graphc.runtime.targets import GpuTarget, find_target
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,20 @@ class Unfused:
 
 
 @dataclass(frozen=True)
+class PeakBuffer:
+    """A temporary in memory at the peak: the user's op whose value it holds, and the line."""
+
+    name: str
+    op: str
+    nbytes: int
+    shape: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.nbytes:>14,}  {self.shape}  {self.op}  {self.where}".rstrip()
+
+
+@dataclass(frozen=True)
 class Report:
     """What the compiler did; prints as a table."""
 
@@ -64,6 +82,9 @@ class Report:
     seconds: Mapping[str, float]
     device: str
     program: Program = field(repr=False)
+    peak_kernel: str = ""
+    peak: tuple[PeakBuffer, ...] = ()  # what lies in the arena when it is fullest, largest first
+    rematerialized: Rematerialized | None = None  # with the setting memory_budget
 
     def __str__(self) -> str:
         rows = [("kernel", "form", "reads", "writes", "covers")]
@@ -84,9 +105,22 @@ class Report:
                 *lines,
                 f"arena {self.arena_bytes:,} bytes (lower bound {self.arena_lower_bound:,}, "
                 f"without sharing {self.naive_bytes:,})",
+                *([str(self.rematerialized)] if self.rematerialized else []),
+                *self._peak_lines(),
                 *(["not fused:", *edges] if edges else []),
             ]
         )
+
+    def _peak_lines(self, most: int = 8) -> list[str]:
+        """The kernel at which most is alive, and the largest buffers there."""
+        if not self.peak:
+            return []
+        more = len(self.peak) - most
+        return [
+            f"fullest at {self.peak_kernel}, with",
+            *(f"  {b}" for b in self.peak[:most]),
+            *([f"  and {more} more"] if more > 0 else []),
+        ]
 
 
 def _row(cells: tuple[str, ...], widths: list[int]) -> str:
@@ -105,6 +139,33 @@ def _numbers(numbers: Mapping[str, Any]) -> str:
     return ", ".join(f"{k}={v}" for k, v in numbers.items())
 
 
+@dataclass(frozen=True)
+class Compilation:
+    """A compiled program, and what it was made of."""
+
+    program: Program
+    computation: Computation
+    ctx: Context
+
+
+def compile_fetches(
+    fetches: Any, feeds: Mapping[Any, Any], target: Target, options: Settings, graph: Graph | None
+) -> Compilation:
+    """The program of the fetches on a target; `feeds` as in `explain`.
+
+    The program's outputs are the distinct tensors fetched, in order, its inputs the feeds.
+    """
+    graph = graph or graph_of(fetches) or get_default_graph()
+    plan = FetchPlan(fetches, graph)
+    given = {feed_key(k, graph): v for k, v in feeds.items()}
+    computation = cut(plan.values, plan.nodes, _all_feeds(plan, given))
+    _check_compiled(computation)
+    ctx = Context(options, target)
+    for node, value in zip(computation.inputs, _all_feeds(plan, given), strict=True):
+        _set_feed(ctx, node, value, given.get(value))
+    return Compilation(compile_program(computation, ctx), computation, ctx)
+
+
 def explain(
     fetches: Any,
     feeds: Mapping[Any, Any] | None = None,
@@ -115,23 +176,30 @@ def explain(
     """Compile the fetches and report kernels, unfused edges and memory, without running.
 
     Shapes come from the graph, or from `feeds`: per placeholder an array, or a shape as a
-    tuple. FeedError where a shape stays unknown.
+    tuple. FeedError where a shape stays unknown. `device` may also be a GPU that is not here:
+    "sm_80", "sm_90", "sm_100".
     """
-    graph = graph or _graph_of(fetches) or get_default_graph()
-    place, options = open_device(device), Settings.from_environment(**settings)
-    plan = FetchPlan(fetches, graph)
-    given = {feed_key(k, graph): v for k, v in (feeds or {}).items()}
-    computation = cut(plan.values, plan.nodes, _all_feeds(plan, given))
-    ctx = Context(options, place.target)
-    for node, value in zip(computation.inputs, _all_feeds(plan, given), strict=True):
-        _set_feed(ctx, node, value, given.get(value))
-    program = compile_program(computation, ctx)
-    sources = place.sources(program, options)
-    write_dump(program, ctx, sources)
-    return _report(program, computation, ctx, sources, place.name)
+    place: Device | GpuTarget | None = find_target(device) if device.startswith("sm_") else None
+    place = place or open_device(device)
+    options = Settings.from_environment(**settings)
+    made = compile_fetches(fetches, feeds or {}, place.target, options, graph)
+    sources = place.sources(made.program, options)
+    write_dump(made.program, made.ctx, sources)
+    return _report(made.program, made.computation, made.ctx, sources, place.name)
 
 
-def _graph_of(fetches: Any) -> Graph | None:
+def _check_compiled(computation: Computation) -> None:
+    """UnsupportedOp where the host computes a part: what follows has shapes that a run finds."""
+    for node in computation.nodes:
+        if is_on_host(node):
+            raise UnsupportedOp(
+                f"op {node.name!r} is computed by the host, between compiled parts; explain those "
+                "by giving arrays or shapes of what it computes in feeds="
+            )
+
+
+def graph_of(fetches: Any) -> Graph | None:
+    """The graph of the first fetch."""
     while isinstance(fetches, (list, tuple, dict)) and fetches:
         fetches = next(iter(fetches.values() if isinstance(fetches, dict) else fetches))
     to_value = getattr(fetches, "__graphc_value__", None)
@@ -186,7 +254,18 @@ def _report(
         seconds=dict(ctx.notes.get("seconds", {})),
         device=device,
         program=program,
+        peak_kernel=plan.peak_kernel,
+        peak=tuple(_peak_buffer(n, program) for n in plan.peak if program.buffers[n].nbytes),
+        rematerialized=ctx.notes.get("rematerialized"),
     )
+
+
+def _peak_buffer(name: str, program: Program) -> PeakBuffer:
+    buffer = program.buffers[name]
+    lines = (k.where[-1] for k in program.kernels if name in k.outputs and k.where)
+    where = next((str(w) for w in lines), "")
+    shape = f"{buffer.dtype}{list(buffer.shape)}"
+    return PeakBuffer(name, buffer.source, buffer.nbytes, shape, where)
 
 
 def _unfused(decision: Decision) -> Unfused:
@@ -211,35 +290,14 @@ def _kernel_report(
     )
 
 
-def kernel_flops(kernel: loop.Kernel) -> float:
-    """Arithmetic operations of the kernel: by the op table, two per product of a dot."""
-    from graphc.ir.table import OPS
-
-    total = float(sum(kernel_flops(p) for p in kernel.parts))
-    total += _inner_flops(kernel)
-    known = loop.scopes(kernel)
-    for stmt in kernel.body:
-        if isinstance(stmt, (loop.Dot, loop.Reduce)):
-            total += kernel.space * (2.0 if isinstance(stmt, loop.Dot) else 1.0)
-        for e in loop.expressions(stmt):
-            for part in loop.walk(e):
-                if isinstance(part, loop.Apply):
-                    cost = OPS[part.op].flops
-                    points = 1.0
-                    for axis in loop.axes_used(part, known):
-                        points *= kernel.axes[axis].size
-                    total += points * (cost if isinstance(cost, (int, float)) else 1.0)
-    return total
-
-
-def _inner_flops(kernel: loop.Kernel) -> float:
-    """Of a loop all steps', as far as their number is known; of a branch the greater."""
-    totals = [sum(kernel_flops(k) for k in p.kernels) for p in kernel.programs]
-    if kernel.form != "loop":
-        return max(totals, default=0.0)
-    (stmt,) = kernel.body
-    assert isinstance(stmt, loop.Repeat)
-    return totals[0] * max(stmt.trips, 1)
-
-
-__all__ = ["KernelReport", "Report", "Unfused", "as_dtype", "explain"]
+__all__ = [
+    "Compilation",
+    "KernelReport",
+    "PeakBuffer",
+    "Report",
+    "Unfused",
+    "as_dtype",
+    "compile_fetches",
+    "explain",
+    "graph_of",
+]

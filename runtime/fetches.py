@@ -119,10 +119,9 @@ def feed_key(x: Any, graph: Graph) -> Value:
 def feed_array(value: Value, data: Any) -> np.ndarray:
     """The data as a native array of the value's dtype; FeedError names both types and shapes."""
     dtype = value.type.dtype
-    if isinstance(data, np.ndarray) and data.dtype == dtype.numpy and data.dtype.isnative:
-        array = data
-    else:
-        array = _converted(value, data)
+    native = isinstance(data, np.ndarray) and data.dtype == dtype.numpy and data.dtype.isnative
+    # an array of objects may hold anything
+    array = data if native and not dtype.is_string else _converted(value, data)
     shape = value.type.shape
     if shape is not None and array.shape != shape:
         _check_shape(value, array)
@@ -160,6 +159,8 @@ def _converted(value: Value, data: Any) -> np.ndarray:
 def as_dtype_name(data: Any) -> str:
     """What the data is, for messages."""
     if isinstance(data, np.ndarray):
+        if data.dtype.kind == "O":
+            return f"an array of objects {format_shape(data.shape)}"
         try:
             return f"an array of {as_dtype(data.dtype)} {format_shape(data.shape)}"
         except DTypeError:

@@ -19,10 +19,12 @@ import numpy as np
 from graphc.ir.computation import Computation, cut
 from graphc.ir.errors import FeedError, SessionError, SettingError, UninitializedError
 from graphc.ir.graph import Graph, Node, Value, get_default_graph, session_stack
-from graphc.ir.host import host_parts
+from graphc.ir.host import check_result, effects, host_parts
+from graphc.ir.interpret import MissingValue, evaluate
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
+from graphc.passes.hosting import Part, divide
 from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices import Device, open_device
 from graphc.runtime.devices.base import Executable, Storage
@@ -51,20 +53,60 @@ class _Compiled:
         self.ready = False  # all read variables were initialized once; they never become unset
 
 
+class _Stage:
+    """One computation of a run, and its executables by the shapes of what it is fed."""
+
+    def __init__(self, part: Part) -> None:
+        self.computation = part.computation
+        self.on_host = part.on_host
+        self.takes = part.takes
+        self.by_shape: dict[Any, _Compiled] = {}
+        self.value_positions: tuple[int, ...] = ()
+
+    def taken(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """What the stage is fed, of all the feeds and results before it."""
+        return arrays if self.takes is None else [arrays[i] for i in self.takes]
+
+    def evaluate(self, arrays: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
+        """The outputs of a stage of the host."""
+        outputs = self.computation.outputs
+        given = dict(zip(self.computation.inputs, arrays, strict=True))
+        results = evaluate(outputs, given, run)
+        for value, array in zip(outputs, results, strict=True):
+            check_result(value, array)
+        return results
+
+    def keep(self, key: Any, compiled: _Compiled) -> None:
+        """Remember an executable; the oldest goes when there are too many of them."""
+        while len(self.by_shape) >= _MOST_SHAPES:
+            del self.by_shape[next(iter(self.by_shape))]
+        self.by_shape[key] = compiled
+
+    def key(self, arrays: Sequence[np.ndarray]) -> Any:
+        """By what an executable is found: shapes, and the values on which its shapes depend."""
+        shapes = tuple([a.shape for a in arrays])
+        if not self.value_positions:
+            return shapes
+        return shapes, tuple(arrays[i].tobytes() for i in self.value_positions)
+
+
 class _Prepared:
-    """Fetches and the names of feeds, resolved; the executables by the feeds' shapes."""
+    """Fetches and the names of feeds, resolved; what is run for them, stage after stage."""
 
     def __init__(self, plan: FetchPlan, feeds: tuple[Value, ...], graph: Graph) -> None:
         self.plan = plan
         self.given = feeds
+        plan.also(effects(plan.values, plan.nodes, feeds))
         self.sources, actions = host_parts(graph, plan.values, plan.nodes, feeds)
         self.actions = [(a, plan.also(a.needs)) for a in actions]
         self.pulled = [[v for v in s.values if v not in feeds] for s in self.sources]
         self.feeds = (*feeds, *(v for values in self.pulled for v in values))
         self.computation = cut(plan.values, plan.nodes, self.feeds)
-        self.by_shape: dict[Any, _Compiled] = {}
-        self.value_positions: tuple[int, ...] = ()
         self._check_fed(graph)
+        # the first ones give what the host computes, and the numbers on which sizes depend
+        division = divide(self.computation)
+        *self.before, self.main = map(_Stage, division.parts)
+        self.gives = division.gives
 
     def _check_fed(self, graph: Graph) -> None:
         fed = set(self.computation.inputs)
@@ -79,8 +121,10 @@ class _Prepared:
     def arrays(self, session: Session, data: Iterable[Any]) -> list[np.ndarray]:
         """What is fed, then what the host's sources supply."""
         arrays = [feed_array(v, x) for v, x in zip(self.given, data, strict=True)]
+        fed = {v.node: x for v, x in zip(self.given, arrays, strict=True)}
         for source, wanted in zip(self.sources, self.pulled, strict=True):
-            supplied = dict(zip(source.values, source.pull(session), strict=True))
+            needed = _known(source.needs, fed) if source.needs else ()
+            supplied = dict(zip(source.values, source.pull(session, *needed), strict=True))
             arrays += [feed_array(v, supplied[v]) for v in wanted]
         return arrays
 
@@ -89,17 +133,21 @@ class _Prepared:
         for action, values in self.actions:
             action.act(session, values(results))
 
-    def keep(self, key: Any, compiled: _Compiled) -> None:
-        """Remember an executable; the oldest goes when there are too many of them."""
-        while len(self.by_shape) >= _MOST_SHAPES:
-            del self.by_shape[next(iter(self.by_shape))]
-        self.by_shape[key] = compiled
 
-    def key(self, arrays: Sequence[np.ndarray]) -> Any:
-        shapes = tuple([a.shape for a in arrays])
-        if not self.value_positions:
-            return shapes
-        return shapes, tuple(arrays[i].tobytes() for i in self.value_positions)
+def _picked(
+    before: Sequence[np.ndarray], last: Sequence[np.ndarray], gives: Sequence[int]
+) -> list[np.ndarray]:
+    """What was asked for, of feeds and all parts' results, in arrays that are the caller's."""
+    count = len(before)
+    return [before[i].copy() if i < count else last[i - count] for i in gives]
+
+
+def _known(values: Sequence[Value], fed: Mapping[Node, np.ndarray]) -> list[np.ndarray]:
+    """The values of constants and of what is fed; FeedError for any other."""
+    try:
+        return evaluate(values, fed)
+    except MissingValue as missing:
+        raise FeedError(f"{missing.node.name!r} must be fed; pass it in feed_dict") from None
 
 
 class Session:
@@ -152,7 +200,7 @@ class Session:
         arrays = prepared.arrays(self, feeds.values())
         results = self._execute(prepared, arrays)
         if run_metadata is not None:
-            compiled = prepared.by_shape[prepared.key(arrays)]
+            compiled = prepared.main.by_shape[prepared.main.key(prepared.main.taken(arrays))]
             run_metadata.fill(self.device.name, compiled.program, start, time.time() - start)
         return prepared.plan.assemble(results)
 
@@ -201,17 +249,38 @@ class Session:
         with self._lock:
             if self._closed:
                 raise SessionError("the session is closed")
-            compiled = prepared.by_shape.get(prepared.key(arrays))
-            if compiled is None:
-                compiled = self._compile(prepared, arrays)
-            if not compiled.ready:
-                self._check_initialized(compiled)
-            results = compiled.executable.run(arrays, self._run_count)
+            for stage in prepared.before:
+                arrays += self._outputs(stage, prepared, arrays)
+            taken = prepared.main.taken(arrays)
+            compiled = self._compiled(prepared.main, prepared, taken)
+            results = compiled.executable.run(taken, self._run_count)
             self._run_count += 1
             if compiled.updates:
                 self._initialized.update(compiled.updates)
+            if prepared.gives is not None:
+                results = _picked(arrays, results, prepared.gives)
             prepared.act(self, results)
             return results
+
+    def _outputs(
+        self, stage: _Stage, prepared: _Prepared, arrays: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        taken = stage.taken(arrays)
+        if stage.on_host:
+            return stage.evaluate(taken, self._run_count)
+        executable = self._compiled(stage, prepared, taken).executable
+        return executable.run(taken, self._run_count)
+
+    def _compiled(
+        self, stage: _Stage, prepared: _Prepared, arrays: Sequence[np.ndarray]
+    ) -> _Compiled:
+        """The stage's executable for these arrays, whose variables have values."""
+        compiled = stage.by_shape.get(stage.key(arrays))
+        if compiled is None:
+            compiled = self._compile(stage, prepared, arrays)
+        if not compiled.ready:
+            self._check_initialized(compiled)
+        return compiled
 
     def _check_initialized(self, compiled: _Compiled) -> None:
         missing = [v for v in compiled.reads if v not in self._initialized]
@@ -228,9 +297,11 @@ class Session:
 
     # -- compiling
 
-    def _compile(self, prepared: _Prepared, arrays: list[np.ndarray]) -> _Compiled:
+    def _compile(
+        self, stage: _Stage, prepared: _Prepared, arrays: Sequence[np.ndarray]
+    ) -> _Compiled:
         start = time.perf_counter()
-        computation = prepared.computation
+        computation = stage.computation
         ctx = context_for(self.device, self.settings, computation, arrays)
         program = compile_program(computation, ctx)
         if self.settings.dump is not None:
@@ -247,22 +318,26 @@ class Session:
             tuple(computation.variables_read),
             tuple(v for v, _ in computation.updates),
         )
-        self._say_compiled(prepared, arrays, time.perf_counter() - start)
+        self._say_compiled(stage, prepared, arrays, time.perf_counter() - start)
         inputs = list(computation.inputs)
-        prepared.value_positions = tuple(
-            sorted({*prepared.value_positions, *(inputs.index(n) for n in ctx.value_inputs)})
+        stage.value_positions = tuple(
+            sorted({*stage.value_positions, *(inputs.index(n) for n in ctx.value_inputs)})
         )
-        prepared.keep(prepared.key(arrays), compiled)
+        stage.keep(stage.key(arrays), compiled)
         return compiled
 
     def _say_compiled(
-        self, prepared: _Prepared, arrays: Sequence[np.ndarray], seconds: float
+        self,
+        stage: _Stage,
+        prepared: _Prepared,
+        arrays: Sequence[np.ndarray],
+        seconds: float,
     ) -> None:
-        feeds = ", ".join(
-            f"{v.node.name}{list(a.shape)}" for v, a in zip(prepared.feeds, arrays, strict=True)
-        )
-        what = "compiled again for new feeds" if prepared.by_shape else "compiled"
-        names = [v.node.name for v in prepared.plan.values] + [n.name for n in prepared.plan.nodes]
+        given = zip(stage.computation.inputs, arrays, strict=True)
+        feeds = ", ".join(f"{n.name}{list(a.shape)}" for n, a in given)
+        what = "compiled again for new feeds" if stage.by_shape else "compiled"
+        names = [v.node.name for v in stage.computation.outputs]
+        names += [n.name for n in prepared.plan.nodes] if stage is prepared.main else []
         _log.info(
             "%s: %s with %s in %.3f s", what, ", ".join(names[:4]), feeds or "no feeds", seconds
         )

@@ -5,7 +5,7 @@ onnx.backend.test.BackendTest(graphc.onnx.backend, __name__)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,11 @@ _DEVICES = {"CPU": "numpy", "CUDA": "triton"}
 class Prepared(BackendRep):
     """A model in a session of its own."""
 
-    def __init__(self, model: Any, device: str = "CPU", **settings: Any) -> None:
-        self.model = load(model)
+    def __init__(
+        self, model: Any, device: str = "CPU", absent: Collection[str] = (), **settings: Any
+    ) -> None:
+        self.source = model, device, settings
+        self.model = load(model, absent=absent)
         name = _DEVICES[device.partition(":")[0]]
         self.session = Session(graph=self.model.graph, device=name, **settings)
         if self.model.variables:
@@ -43,10 +46,15 @@ class Prepared(BackendRep):
             raise FeedError(
                 f"the model takes {', '.join(values)}; got {', '.join(given) or 'none'}"
             )
+        absent = {name for name, x in given.items() if x is None}
+        if absent:  # a model of its own
+            model, device, settings = self.source
+            rest = {name: x for name, x in given.items() if name not in absent}
+            return Prepared(model, device, absent, **settings).run(rest)
         feeds = {v: _array(given[name]) for name, v in values.items()}
         results = self.session.run(list(self.model.outputs.values()), feeds)
         names = list(self.model.outputs)
-        return namedtupledict("Outputs", names)(*map(np.asarray, results))
+        return namedtupledict("Outputs", names)(*map(_result, results))
 
 
 def _array(x: Any) -> np.ndarray:
@@ -54,6 +62,15 @@ def _array(x: Any) -> np.ndarray:
     onnx = onnx_package()
     if isinstance(x, onnx.TensorProto):
         return np.asarray(onnx.numpy_helper.to_array(x))
+    return np.asarray(x)
+
+
+def _result(x: Any) -> np.ndarray:
+    """An output as ONNX has it: strings as str."""
+    if isinstance(x, bytes) or (isinstance(x, np.ndarray) and x.dtype.kind == "O"):
+        texts = np.asarray(x, dtype=object)
+        flat = [text.decode("utf-8", "replace") for text in texts.ravel().tolist()]
+        return np.array(flat, dtype=object).reshape(texts.shape)
     return np.asarray(x)
 
 

@@ -281,12 +281,12 @@ BROKEN: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "an old opset": (
         lambda: model([], [info("x", [1])], [info("x", [1])], opset=3), UnsupportedOp, "opset 3",
     ),
-    "strings": (
+    "complex numbers": (
         lambda: model(
-            [helper.make_node("Identity", ["x"], ["y"])], [info("x", [1], TensorProto.STRING)],
-            [info("y", [1], TensorProto.STRING)],
+            [helper.make_node("Identity", ["x"], ["y"])], [info("x", [1], TensorProto.COMPLEX64)],
+            [info("y", [1], TensorProto.COMPLEX64)],
         ),
-        UnsupportedOp, "STRING",
+        UnsupportedOp, "COMPLEX64",
     ),
     "an unknown operator": (_unknown_op, (ModelError, UnsupportedOp), "Frobnicate|odd"),  # type: ignore[dict-item]
 }  # fmt: skip
@@ -303,3 +303,67 @@ def test_wrong_number_of_inputs() -> None:
     prepared = backend.prepare(perceptron())
     with pytest.raises(FeedError, match="takes x"):
         prepared.run([np.zeros((1, 4), "f"), np.zeros(1, "f")])
+
+
+# -- bodies that need the number of the step
+
+
+def growing(cond: str) -> Any:
+    """A loop whose step takes as many elements as its number says."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["i", "one"], ["end"]),
+            helper.make_node("Reshape", ["end", "shape"], ["ends"]),
+            helper.make_node("Slice", ["x", "zero", "ends"], ["part"]),
+            helper.make_node("ReduceSum", ["part"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["s", "sum"], ["next"]),
+            helper.make_node("Less", ["i", "last"], ["again"]),
+        ],
+        "body",
+        [info("i", [], TensorProto.INT64), info("go", [], TensorProto.BOOL), info("s", [])],
+        [info("again", [], TensorProto.BOOL), info("next", []), info("sum", [])],
+    )
+    held = [tensor("one", 1), tensor("shape", [1]), tensor("zero", [0]),
+            tensor("start", np.float32(0)),
+            tensor("last", 1)]  # fmt: skip
+    nodes = [helper.make_node("Loop", ["n", cond, "start"], ["y", "z"], body=body)]
+    inputs = [info("x", ["m"]), info("n", [], TensorProto.INT64)]
+    return model(nodes, inputs, [info("y", []), info("z", [None])], held)
+
+
+@pytest.mark.parametrize(("count", "want"), [(2, [1, 3]), (9, [1, 3])])
+def test_a_body_whose_sizes_change_is_laid_out(count: int, want: list[float]) -> None:
+    """Step by step, as long as the condition holds and the count allows."""
+    y, z = run(load(growing("")), np.array([1, 2, 3, 4], "f"), np.int64(count))
+    np.testing.assert_array_equal(z, want)
+    assert y == sum(want)
+
+
+def test_a_body_whose_sizes_change_and_no_end() -> None:
+    proto = growing("")
+    proto.graph.node[0].attribute[0].g.node[5].op_type = "GreaterOrEqual"
+    proto.graph.initializer[4].CopyFrom(tensor("last", -1))
+    with pytest.raises(UnsupportedOp, match="more than 1000 steps"):
+        run(load(proto), np.array([1, 2], "f"), np.int64(5000))
+
+
+def test_optional_inputs_are_fed() -> None:
+    optional = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, [2]))
+    nodes = [
+        helper.make_node("OptionalGetElement", ["x"], ["v"]),
+        helper.make_node("Neg", ["v"], ["y"]),
+    ]
+    proto = model(nodes, [helper.make_value_info("x", optional)], [info("y", [2])])
+    np.testing.assert_array_equal(run(load(proto), [1, 2])[0], [-1, -2])
+
+
+def test_optional_inputs_may_be_absent() -> None:
+    optional = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, [2]))
+    inputs = [helper.make_value_info("x", optional), info("z", [2])]
+    node = helper.make_node("OptionalHasElement", ["x"], ["y"])
+    proto = model([node], inputs, [info("y", [], TensorProto.BOOL)])
+    loaded = load(proto, absent=["x"])
+    assert list(loaded.inputs) == ["z"]
+    assert not run(loaded, [1, 2])[0]
+    with pytest.raises(ModelError, match="no optional input"):
+        load(proto, absent=["z"])

@@ -304,7 +304,9 @@ def test_tf_records(tmp_path: Path) -> None:
 def test_fixed_length_records(tmp_path: Path) -> None:
     (tmp_path / "r").write_bytes(b"H" + bytes(range(6)) + b"FF")
     dataset = gc.data.FixedLengthRecordDataset([tmp_path / "r"], 3, 1, 2)
-    assert listed(dataset.map(lambda x: gc.cast(x, gc.int32) + 1)) == [[1, 2, 3], [4, 5, 6]]
+    assert list(dataset) == [bytes([0, 1, 2]), bytes([3, 4, 5])]
+    numbers = dataset.map(lambda x: gc.cast(gc.decode_raw(x, gc.uint8), gc.int32) + 1)
+    assert listed(numbers) == [[1, 2, 3], [4, 5, 6]]
     with pytest.raises(gc.errors.ShapeError, match="8 bytes of records of 3"):
         list(gc.data.FixedLengthRecordDataset([tmp_path / "r"], 3, 1))
 

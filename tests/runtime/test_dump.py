@@ -54,4 +54,4 @@ def test_executables_do_not_pile_up() -> None:
         for n in range(70):
             assert session.run(y, {x: np.zeros(n)}).shape == (n,)
         (prepared,) = session._prepared.values()
-        assert len(prepared.by_shape) == 64
+        assert len(prepared.main.by_shape) == 64

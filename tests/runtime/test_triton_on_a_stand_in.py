@@ -9,6 +9,7 @@ from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import float32
 from graphc.runtime.devices.triton import TritonDevice
 from tests.runtime.triton_device_checks import CHECKS, load, normal, op, placeholder
+from tests.runtime.triton_session_checks import strings_stay_on_the_host
 from tests.runtime.triton_stand_in import Gpu, stand_in
 
 Made = tuple[TritonDevice, Gpu]
@@ -23,6 +24,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
 @pytest.mark.parametrize("name", sorted(CHECKS.keys() - {"threads_do_not_mix"}))
 def test_checks(name: str, made: Made) -> None:
     CHECKS[name](made[0])
+
+
+def test_strings(made: Made) -> None:
+    strings_stay_on_the_host(made[0])
 
 
 def training() -> tuple[Computation, dict]:

@@ -135,9 +135,12 @@ def enter_walks() -> None:
     """One check per kind of op, several where there are many samples.
 
     Pointwise ops have cases of their own, in tests/codegen; loops and branches in
-    tests/control_programs.py; of sources, states and random numbers there are no samples.
+    tests/control_programs.py; of sources, states and random numbers there are no samples. What the
+    host computes no device knows.
     """
-    unwalked = {Kind.SOURCE, Kind.STATE, Kind.RANDOM, Kind.POINTWISE, Kind.CONTROL}
+    unwalked = {
+        Kind.SOURCE, Kind.STATE, Kind.RANDOM, Kind.POINTWISE, Kind.CONTROL, Kind.HOST,
+    }  # fmt: skip
     for kind in (k for k in Kind if k not in unwalked):
         names = sorted(n for n, o in OPS.items() if o.kind is kind)
         samples = [(n, i, s) for n in names for i, s in enumerate(OPS[n].samples())]

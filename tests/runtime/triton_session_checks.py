@@ -41,7 +41,8 @@ def session_on(device: Device, **settings: Any) -> Iterator[gc.Session]:
 def executables(session: gc.Session) -> list[TritonExecutable]:
     """What the session has compiled so far."""
     prepared = session._prepared.values()
-    return [c.executable for p in prepared for c in p.by_shape.values()]  # type: ignore[misc]
+    stages = [stage for p in prepared for stage in (*p.before, p.main)]
+    return [c.executable for s in stages for c in s.by_shape.values()]  # type: ignore[misc]
 
 
 def is_captured(executable: TritonExecutable) -> bool:
@@ -209,3 +210,18 @@ def random_numbers_in_loops(device: Device) -> None:
             drawn.append(session.run(x))
     np.testing.assert_array_equal(*drawn)
     assert len(np.unique(drawn[0])) == 15
+
+
+@check
+def strings_stay_on_the_host(device: Device) -> None:
+    """A run with strings is divided: the host's parts are evaluated, the others compiled."""
+    with session_on(device) as session:
+        words, v = gc.placeholder(gc.string, [None]), gc.Variable([1.0, 2.0])
+        session.run(v.initializer)
+        numbers = gc.string_to_number(words) * v
+        update = v.assign(numbers + gc.py_func(lambda x: x * 10, [numbers], gc.float32))
+        said = gc.as_string(numbers, precision=1)
+        got = session.run([said, numbers, update], {words: ["3", "4"]})
+        assert got[0].tolist() == [b"3.0", b"8.0"]
+        np.testing.assert_allclose(got[1], [3, 8], rtol=1e-6)
+        np.testing.assert_allclose(session.run(v), [33, 88], rtol=1e-6)

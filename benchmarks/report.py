@@ -1,0 +1,243 @@
+"""What `make bench` writes: figures as JSON, tables as Markdown, a plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import CONTENDERS
+from benchmarks.race import OURS, Figures
+from benchmarks.workloads import ROWS
+
+Row = dict[str, Any]
+
+
+def best_peer(contenders: Mapping[str, Figures]) -> str | None:
+    """The fastest of the frameworks that gave the right results; NumPy by hand is none."""
+    steps = {
+        n: f["step_s"] for n, f in contenders.items() if CONTENDERS[n].is_peer and "step_s" in f
+    }
+    return min(steps, key=lambda n: steps[n]) if steps else None
+
+
+def row_figures(
+    title: str, tolerance: float, limit_s: float, contenders: Mapping[str, Figures]
+) -> Row:
+    """A row of the file. Ratios: best peer over ours, and the limit over ours (1.0: reached)."""
+    row: Row = {"title": title, "tolerance": tolerance, "limit_s": limit_s}
+    best, ours = best_peer(contenders), contenders.get(OURS, {}).get("step_s")
+    if best is not None:
+        row["best_peer"] = best
+        if ours:
+            row["speedup"] = contenders[best]["step_s"] / ours
+    if ours:
+        row["of_limit"] = limit_s / ours
+    return {**row, "contenders": dict(contenders)}
+
+
+def failures(row: Row) -> list[str]:
+    """What went wrong: a contender that failed or differed; one that is absent is no failure."""
+    said = [f"{n}: {f['error']}" for n, f in row["contenders"].items() if "error" in f]
+    return [*said, *([f"row: {row['failure']}"] if "failure" in row else [])]
+
+
+def add_row(path: Path, facts: Mapping[str, Any], name: str, row: Row) -> dict[str, Any]:
+    """Write a row into the file, in the order of `ROWS`; gives the file's contents."""
+    before = json.loads(path.read_text())["rows"] if path.exists() else {}
+    rows = {**before, name: row}
+    contents = {**facts, "rows": {n: rows[n] for n in ROWS if n in rows}}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(contents, indent=1) + "\n")
+    return contents
+
+
+# -- tables
+
+
+def _number(x: float) -> str:
+    """Three digits, without an exponent."""
+    if x >= 100:
+        return f"{x:,.0f}"
+    return f"{x:.{max(0, 2 - int(np.floor(np.log10(x))))}f}" if x > 0 else "0"
+
+
+def _cell(figures: Figures | None, key: str, scale: float) -> str:
+    if figures is None or "absent" in figures:
+        return ""
+    if "error" in figures:
+        return "failed"
+    return _number(figures[key] * scale) if key in figures else ""
+
+
+def _lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("---:" for _ in head[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
+
+
+def _times(rows: Mapping[str, Row], names: Sequence[str]) -> list[str]:
+    body = []
+    for name, row in rows.items():
+        best = row.get("best_peer")
+        cells = [_cell(row["contenders"].get(n), "step_s", 1e3) for n in names]
+        marked = [f"**{c}**" if n in (best, OURS) else c for n, c in zip(names, cells, strict=True)]
+        ratios = [f"{row['speedup']:.2f}" if "speedup" in row else ""]
+        ratios.append(f"{row['of_limit']:.0%}" if "of_limit" in row else "")
+        limit = _number(row["limit_s"] * 1e3) if row["limit_s"] else ""
+        body.append([name, *marked, limit, *ratios])
+    return _lines(["", *names, "limit", "best peer / graphc", "of the limit"], body)
+
+
+def _plain(
+    rows: Mapping[str, Row], names: Sequence[str], cell: Callable[[Figures | None], str]
+) -> list[str]:
+    body = [[name, *(cell(row["contenders"].get(n)) for n in names)] for name, row in rows.items()]
+    return _lines(["", *names], body)
+
+
+def _first(figures: Figures | None) -> str:
+    cold = _cell(figures, "first_s", 1)
+    if figures and cold and "warm_first_s" in figures:
+        return f"{cold} / {_number(figures['warm_first_s'])}"
+    return cold
+
+
+def geometric_mean(rows: Mapping[str, Row]) -> float | None:
+    """Of the ratios to the best peers."""
+    ratios = [row["speedup"] for row in rows.values() if "speedup" in row]
+    return float(np.exp(np.mean(np.log(ratios)))) if ratios else None
+
+
+def present(rows: Mapping[str, Row]) -> list[str]:
+    """The contenders that have figures in some row."""
+    seen = {n for row in rows.values() for n, f in row["contenders"].items() if "step_s" in f}
+    return [n for n in CONTENDERS if n in seen]
+
+
+def _notes(rows: Mapping[str, Row]) -> list[str]:
+    """What makes figures less certain."""
+    quick = ", ".join(n for n, row in rows.items() if row.get("quick"))
+    disturbed = ", ".join(
+        f"{n} ({row['others']:.0%})" for n, row in rows.items() if row.get("others", 0.0) > 0.05
+    )
+    return [
+        *([f"Measured quickly: {quick}."] if quick else []),
+        *([f"Others used the processors meanwhile: {disturbed}."] if disturbed else []),
+    ]
+
+
+def _agreement(row: Row) -> str:
+    """How far the contenders' results are from ours at most."""
+    found = {n: f["difference"] for n, f in row["contenders"].items() if "step_s" in f}
+    found = {n: d for n, d in found.items() if n != OURS}
+    if not found:
+        return ""
+    last = max(found, key=lambda n: found[n])
+    return f" (results agree to {found[last]:.1g}, {last})"
+
+
+def markdown(contents: Mapping[str, Any]) -> str:
+    """The page of a machine."""
+    rows, names = contents["rows"], present(contents["rows"])
+    limits, mean = contents["limits"], geometric_mean(rows)
+    said = [
+        f"{name} {line}" for name, row in rows.items() for line in failures(row)
+    ] or ["all contenders computed the same"]  # fmt: skip
+    absent = sorted(
+        {
+            f"{n}: {f['absent']}"
+            for row in rows.values()
+            for n, f in row["contenders"].items()
+            if "absent" in f
+        }
+    )
+    versions = ", ".join(f"{n} {v}" for n, v in contents["versions"].items())
+    notes = _notes(rows)
+    lines = [
+        f"# {contents['processor']}, {contents['threads']} threads, float32", "",
+        f"Written by `make bench`. {versions}.", "",
+        f"Limits: {limits['bytes_per_s'] / 1e9:.1f} GB/s (triad), "
+        f"{limits['flops_per_s'] / 1e9:.0f} GFLOP/s (multiply-add).",
+        *notes, "",
+        "## Milliseconds per step (median of rounds)", "", *_times(rows, names), "",
+        *([f"Geometric mean of best peer / graphc: {mean:.2f}", ""] if mean else []),
+        "## Seconds until the first step is done: cold / from the cache on disk", "",
+        *_plain(rows, names, _first), "",
+        "## Peak memory of the process, MB", "",
+        *_plain(rows, names, lambda f: _cell(f, "peak_bytes", 1e-6)), "",
+        "## Rows", "",
+        *(f"- {name}: {row['title']}{_agreement(row)}" for name, row in rows.items()), "",
+        "## Results", "", *(f"- {line}" for line in [*said, *absent]), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+# -- the plot
+
+_COLORS = {
+    "graphc": "#d62728", "graphc-numpy": "#ff9896", "numpy": "#7f7f7f", "torch": "#ff7f0e",
+    "torch.compile": "#8c564b", "jax": "#1f77b4", "tf1": "#2ca02c", "tf.function": "#98df8a",
+    "onnxruntime": "#9467bd",
+}  # fmt: skip
+
+
+def plot(contents: Mapping[str, Any], path: Path) -> None:
+    """Per row, each contender's time over the best peer's; left of 1 is faster than all peers."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    rows = {n: r for n, r in contents["rows"].items() if "best_peer" in r}
+    figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.42 * max(len(rows), 1)))
+    for name in present(rows):
+        points = []
+        for y, row in enumerate(rows.values()):
+            best = row["contenders"][row["best_peer"]]["step_s"]
+            step_s = row["contenders"].get(name, {}).get("step_s")
+            points += [(step_s / best, y)] if step_s else []
+        ours = name == OURS
+        axes.scatter(
+            *zip(*points, strict=True), label=name, color=_COLORS[name], s=90 if ours else 36,
+            marker="D" if ours else "o", zorder=3 if ours else 2, edgecolors="black",
+            linewidths=0.8 if ours else 0.3, alpha=1.0 if ours else 0.85,
+        )  # fmt: skip
+    for y, row in enumerate(rows.values()):
+        best = row["contenders"][row["best_peer"]]["step_s"]
+        if row["limit_s"]:
+            axes.plot([row["limit_s"] / best] * 2, [y - 0.3, y + 0.3], color="black", lw=1.2)
+    axes.axvline(1.0, color="gray", lw=0.8, ls="--", zorder=1)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(rows)), [f"{n}  {_short(r['title'])}" for n, r in rows.items()])
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("time per step / best peer's (bars: the machine's limit)")
+    axes.set_title(f"{contents['processor']}, {contents['threads']} threads", fontsize=10)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def _short(title: str) -> str:
+    return title if len(title) < 40 else title.split(",")[0].split(" (")[0]
+
+
+def write(contents: Mapping[str, Any], json_path: Path) -> list[Path]:
+    """The page and the plot beside the JSON; the plot only where matplotlib is there."""
+    page = json_path.with_suffix(".md")
+    page.write_text(markdown(contents))
+    picture = json_path.with_suffix(".png")
+    try:
+        plot(contents, picture)
+    except ImportError as error:
+        print(f"no plot: {error}")
+        return [json_path, page]
+    return [json_path, page, picture]
+
+
+__all__ = ["add_row", "best_peer", "failures", "markdown", "plot", "row_figures", "write"]

@@ -1,0 +1,61 @@
+"""What kernels cost, by the op table: arithmetic, bytes moved, and seconds by roofline.
+
+The seconds serve to compare kernels with one another, not to foretell times: rates are those of
+an ordinary machine of the target's kind. (Williams, Waterman and Patterson, "Roofline", 2009.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.ir import loop
+from graphc.ir.loop import Buffer, Kernel
+from graphc.ir.table import OPS
+
+# Per target: operations per second, bytes per second, seconds per launch.
+_RATES: Mapping[str, tuple[float, float, float]] = {
+    "numpy": (5e10, 1e10, 5e-6),
+    "native": (1e11, 2e10, 2e-7),
+}
+_RATES_ELSEWHERE = (3e13, 3e12, 3e-6)
+
+
+def kernel_flops(kernel: Kernel) -> float:
+    """Arithmetic operations of the kernel: by the op table, two per product of a dot."""
+    total = float(sum(kernel_flops(p) for p in kernel.parts))
+    total += _inner_flops(kernel)
+    known = loop.scopes(kernel)
+    for stmt in kernel.body:
+        if isinstance(stmt, (loop.Dot, loop.Reduce)):
+            total += kernel.space * (2.0 if isinstance(stmt, loop.Dot) else 1.0)
+        for e in loop.expressions(stmt):
+            for part in loop.walk(e):
+                if isinstance(part, loop.Apply):
+                    cost = OPS[part.op].flops
+                    points = 1.0
+                    for axis in loop.axes_used(part, known):
+                        points *= kernel.axes[axis].size
+                    total += points * (cost if isinstance(cost, (int, float)) else 1.0)
+    return total
+
+
+def _inner_flops(kernel: Kernel) -> float:
+    """Of a loop all steps', as far as their number is known; of a branch the greater."""
+    totals = [sum(kernel_flops(k) for k in p.kernels) for p in kernel.programs]
+    if kernel.form != "loop":
+        return max(totals, default=0.0)
+    (stmt,) = kernel.body
+    assert isinstance(stmt, loop.Repeat)
+    return totals[0] * max(stmt.trips, 1)
+
+
+def moved_bytes(kernel: Kernel, buffers: Mapping[str, Buffer]) -> int:
+    """Bytes of all that the kernel reads and writes, each buffer once."""
+    return sum(buffers[n].nbytes for n in (*kernel.inputs, *kernel.outputs))
+
+
+def seconds(kernel: Kernel, buffers: Mapping[str, Buffer], target: str) -> float:
+    """About how long the kernel takes on a target of that name."""
+    operations, bandwidth, launch = _RATES.get(target, _RATES_ELSEWHERE)
+    time = max(kernel_flops(kernel) / operations, moved_bytes(kernel, buffers) / bandwidth)
+    return launch + time
