@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from graphc.ir.errors import FeedError, GraphcError
 
 Shape = tuple[int, ...]
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @dataclass
@@ -78,7 +79,7 @@ _shape = click.option(
 )  # fmt: skip
 
 
-def _target(default: str) -> Any:
+def _target(default: str) -> Callable[[_F], _F]:
     text = "sm_80, sm_90, sm_100 (GPUs that need not be here), native or numpy."
     return click.option("--target", default=default, show_default=True, help=text)
 

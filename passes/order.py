@@ -24,21 +24,26 @@ from graphc.passes.plan_memory import find_slots, live_bytes
 
 def order(program: Program, ctx: Context) -> Program:
     """The program with the best of several orders; decisions follow the kernels' new names."""
-    commits = program.kernels[program.commit :]
+    orders = schedules(program)
+    live = {name: lives(p) for name, p in orders.items()}
+    best = min(live, key=lambda name: (max(live[name]), sum(live[name])))
+    ctx.notes["order"] = {"chosen": best, "peak_bytes": {n: max(b) for n, b in live.items()}}
+    return renumbered(program, orders[best].kernels, ctx)
+
+
+def schedules(program: Program) -> dict[str, Program]:
+    """The program in several orders, by their names; the first is its own."""
     graph = KernelGraph(program)
-    schedules = {
-        "fusion": list(range(program.commit)),
+    commits = program.kernels[program.commit :]
+    orders = {
+        "fusion": range(program.commit),
         "most_freed": most_freed(graph),
         "depth_first": depth_first(graph),
     }
-    live = {
-        name: lives(program.replace(kernels=(*(graph.kernels[i] for i in s), *commits)))
-        for name, s in schedules.items()
+    return {
+        name: program.replace(kernels=(*(graph.kernels[i] for i in order), *commits))
+        for name, order in orders.items()
     }
-    best = min(live, key=lambda name: (max(live[name]), sum(live[name])))
-    ctx.notes["order"] = {"chosen": best, "peak_bytes": {n: max(b) for n, b in live.items()}}
-    chosen = (*(graph.kernels[i] for i in schedules[best]), *commits)
-    return renumbered(program, chosen, ctx)
 
 
 def lives(program: Program) -> list[int]:

@@ -18,6 +18,7 @@ from graphc.passes.plan_memory import alive_at, find_slots, live_bytes
 from graphc.passes.remat_slices import can_divide, part_of, renamed
 
 _LEAST_SHARE = 1 / 2000  # of the peak: what is smaller is never dropped
+_MOST_KEPT = 4  # times its size, of what a value is made of and must be kept for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,7 @@ class Net:
         self._trials: dict[frozenset[str], Trial] = {}
         self.gaps = self._find_gaps()
         least = max(self.trial(frozenset()).peak * _LEAST_SHARE, 1)
-        sizes = {n: program.buffers[n].nbytes for n in self.gaps}
-        self.candidates = {n: g for n, g in self.gaps.items() if sizes[n] >= least}
+        self.candidates = {n: g for n, g in self.gaps.items() if self._is_worth(n, least)}
 
     # -- what can be dropped
 
@@ -109,6 +109,16 @@ class Net:
             return None
         self._parts[name, frozenset()] = whole
         return Gap(writer, near, far)
+
+    def _is_worth(self, name: str, least: float) -> bool:
+        """False for what is small against all that would have to be kept in its place."""
+        nbytes, gap = self.program.buffers[name].nbytes, self.gaps[name]
+        part = self.part(name, frozenset(self.gaps) - {name})
+        kept = sum(
+            self.program.buffers[n].nbytes for n in part.inputs
+            if self.program.buffers[n].role == loop.TEMPORARY and self.last_touch[n] < gap.far
+        )  # fmt: skip
+        return nbytes >= max(least, kept / _MOST_KEPT)
 
     def price(self, name: str) -> tuple[float, str]:
         """Seconds per byte that dropping the value costs, if all it is made of is at hand."""

@@ -32,7 +32,7 @@ from graphc.ir.errors import MemoryBudgetError
 from graphc.ir.loop import MemoryPlan, Program
 from graphc.passes.context import Context
 from graphc.passes.costs import kernel_flops, seconds
-from graphc.passes.order import renumbered
+from graphc.passes.order import lives, renumbered, schedules
 from graphc.passes.plan_memory import plan_memory
 from graphc.passes.remat_trial import Net, Trial
 
@@ -43,7 +43,7 @@ _CHEAP = (0.02, 0.2, 1.0)  # shares of the candidates, the cheapest per byte fir
 _SEGMENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # into how many the dropped bytes are divided
 _PRUNED = 3  # of the selections that fit, how many are gone through for what may be kept
 _MOST_SWAPS = 120  # trials in the search for a lower peak
-_LISTED = 8  # buffers and values named in messages
+_LISTED = 5  # buffers and values named in messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,22 @@ def _arena(program: Program, ctx: Context) -> int:
 
 
 def _fitting(program: Program, budget: int, ctx: Context) -> Program:
-    """A program whose arena fits. MemoryBudgetError when none is found."""
+    """A program whose arena fits. MemoryBudgetError when none is found.
+
+    The order with the lowest peak is not always the best one to start from: rather that in
+    which values live shortly on average.
+    """
+    least = program
+    for base in sorted(schedules(program).values(), key=lambda p: sum(lives(p))):
+        found = _least(base, budget, ctx)
+        if _arena(found, ctx) <= budget:
+            return found
+        least = min(least, found, key=lambda p: _arena(p, ctx))
+    raise _refusal(program, least, budget, ctx)
+
+
+def _least(program: Program, budget: int, ctx: Context) -> Program:
+    """The cheapest program found whose arena fits, or the one with the smallest arena."""
     least = program
     for _ in range(_ROUNDS):
         net = Net(least, ctx.target.name)
@@ -123,8 +138,6 @@ def _fitting(program: Program, budget: int, ctx: Context) -> Program:
         if _arena(lowest, ctx) >= _arena(least, ctx):
             break
         least = lowest
-    if _arena(least, ctx) > budget:
-        _refuse(program, least, budget, ctx)
     return least
 
 
@@ -216,14 +229,16 @@ def _note(
     )
 
 
-def _refuse(program: Program, least: Program, budget: int, ctx: Context) -> None:
-    """MemoryBudgetError with the least arena, and what lies in it at its peak."""
+def _refusal(
+    program: Program, least: Program, budget: int, ctx: Context
+) -> MemoryBudgetError:
+    """The error that says the least arena, and what lies in it at its peak."""
     plan = _plan(least, ctx)
     kernel = next(k for k in least.kernels if k.name == plan.peak_kernel)
     buffers = [least.buffers[n] for n in plan.peak]
     tensors = _some([f"{b.source} {b.dtype}{list(b.shape)} ({b.nbytes:,} bytes)" for b in buffers])
     line = f", {kernel.where[-1]}" if kernel.where else ""
-    raise MemoryBudgetError(
+    return MemoryBudgetError(
         f"memory_budget={budget:,} bytes is not enough: the temporaries need "
         f"{_arena(program, ctx):,} bytes as they are, and {plan.arena_bytes:,} with all computed "
         f"again that can be. The peak is at {_ops(kernel)}{line}, with {tensors}. Give a budget "

@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from graphc.ir.computation import cut
 from graphc.ir.dtypes import DType, as_dtype
 from graphc.ir.errors import (
     BundleError,
@@ -29,7 +30,7 @@ from graphc.ir.errors import (
     UnsupportedOp,
 )
 from graphc.ir.graph import Graph, Node, Value, as_array
-from graphc.ir.loop import Kernel, Program, format_program
+from graphc.ir.loop import Program, format_program
 from graphc.ir.loop_json import Decoder, Encoder
 from graphc.ir.settings import Settings
 from graphc.passes.hosting import divide
@@ -43,7 +44,7 @@ from graphc.runtime.bundle_files import (
 from graphc.runtime.devices import Device, open_device
 from graphc.runtime.devices.base import Executable, Storage
 from graphc.runtime.explain import Compilation, compile_fetches, graph_of
-from graphc.runtime.fetches import feed_key, fetch_element
+from graphc.runtime.fetches import FetchPlan, feed_key, fetch_element
 from graphc.runtime.session import Session
 from graphc.runtime.targets import find_target
 
@@ -88,13 +89,15 @@ def write_bundle(
     place = gpu or open_device(target)
     options = Settings.from_environment(**{"native_async": False, **settings})
     named = _named_inputs(fetches, inputs, shapes or {})
+    _check_alone(fetches, named)
     made = compile_fetches(fetches, named.feeds, place.target, options, named.graph)
-    _check_alone(made)
-    program = _without_places(made.program)
+    encoder = Encoder()
+    told = encoder.encode(made.program)
+    # as it will be read: without the lines of the user's program, of which C comments would tell
+    program: Program = Decoder(encoder.arrays).decode(told)
     variables = _values_of(program, made, session)
     files, about = _machine_code(program, gpu.name if gpu else target, options, place, variables)
-    encoder = Encoder(_launch_classes())
-    files["program.json"] = json.dumps(encoder.encode(program)).encode()
+    files["program.json"] = json.dumps(told, allow_nan=False).encode()
     files["program.txt"] = format_program(program).encode()
     arrays = {**encoder.arrays, **{_VARIABLE + n: x for n, x in variables.items()}}
     files[WEIGHTS] = pack_arrays(arrays)
@@ -106,7 +109,7 @@ def write_bundle(
 
 @dataclass(frozen=True)
 class _Inputs:
-    graph: Graph | None
+    graph: Graph
     names: dict[Node, str]
     feeds: dict[Value, Shape | None]
 
@@ -130,22 +133,14 @@ def _named_inputs(
     return _Inputs(graph, {v.node: n for n, v in given.items()}, feeds)
 
 
-def _check_alone(made: Compilation) -> None:
+def _check_alone(fetches: Mapping[str, Any], named: _Inputs) -> None:
     """UnsupportedOp where a session would run more than one program."""
-    if len(divide(made.computation).parts) > 1:
+    plan = FetchPlan(fetches, named.graph)
+    if len(divide(cut(plan.values, plan.nodes, list(named.feeds))).parts) > 1:
         raise UnsupportedOp(
-            "a bundle holds one program, and the sizes of this graph depend on values: fetch what "
-            "comes before those ops, and feed what comes after"
+            "a bundle holds one program; of this graph the host computes a part, or its sizes "
+            "depend on values: fetch what comes before those ops, and feed what comes after"
         )
-
-
-def _without_places(program: Program) -> Program:
-    """Without the lines of the user's program, which are no concern of who gets the bundle."""
-
-    def bare(kernel: Kernel) -> Kernel:
-        return replace(kernel, where=(), parts=tuple(map(bare, kernel.parts)))
-
-    return program.replace(kernels=tuple(map(bare, program.kernels)))
 
 
 def _values_of(
@@ -177,7 +172,6 @@ def _ports(
     graph, positions = named.graph, dict[Value, int]()
     outputs = []
     for name, x in fetches.items():
-        assert graph is not None, "fetches have a graph"
         element = fetch_element(x, graph)
         if isinstance(element, Value):
             at = positions.setdefault(element, len(positions))

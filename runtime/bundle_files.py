@@ -122,7 +122,8 @@ def _manifest(data: bytes) -> dict[str, Any]:
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The arrays as a safetensors file."""
-    stored, raw = {}, {}
+    stored: dict[str, np.ndarray] = {}
+    raw = {"format": str(FORMAT)}  # without any entry a header would not parse
     for name, array in arrays.items():
         dtype = as_dtype(array.dtype).name
         stored[name] = np.ascontiguousarray(array).reshape(array.shape)

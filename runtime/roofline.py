@@ -15,7 +15,7 @@ from graphc.codegen.triton import Options
 from graphc.codegen.triton.traffic import Traffic, traffic
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
-from graphc.runtime.explain import kernel_flops
+from graphc.passes.costs import kernel_flops
 
 
 @dataclass(frozen=True, slots=True)

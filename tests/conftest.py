@@ -7,12 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from graphc.ir.errors import DeviceError
+from graphc.runtime.devices.native_build import find_compiler
+
 Golden = Callable[[str, str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest --update-golden` accepts what the golden tests find."""
     parser.addoption("--update-golden", action="store_true", help="write golden texts anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a C compiler, what runs on the native device is skipped: the others need none."""
+    try:
+        find_compiler()
+    except DeviceError as error:
+        skip = pytest.mark.skip(reason=error.message)
+        for item in items:
+            if item.path.name.startswith("test_native") or "native" in item.name.partition("[")[2]:
+                item.add_marker(skip)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from graphc.codegen.module import Module
 from graphc.codegen.native import control
 from graphc.codegen.native.kernel import emit_kernel
 from graphc.codegen.native.matmul import packed_bytes, product_of, second_sources
+from graphc.codegen.native.routines import emit_routine
 from graphc.codegen.native.spelling import RESERVED
 from graphc.codegen.native.text import KernelText, Place
 from graphc.ir import loop
@@ -213,7 +214,7 @@ def _kernel(kernel: Kernel, program: Program, place: Place, unit: Unit) -> Kerne
         return emit_kernel(simplified(kernel), place)
     (stmt,) = kernel.body
     if isinstance(stmt, loop.Call):
-        return _call(stmt, program, place, unit)
+        return emit_routine(stmt, place) or _call(stmt, program, place, unit)
     assert isinstance(stmt, (loop.Repeat, loop.Branch))
     bodies = []
     for number, inner in enumerate(stmt.programs):

@@ -11,6 +11,7 @@ from graphc.codegen.native.matmul import emit_product, product_of
 from graphc.codegen.native.nest import Nest, by_name, is_let
 from graphc.codegen.native.schedule import (
     TILE,
+    WIDTH,
     Column,
     Flat,
     Row,
@@ -19,7 +20,7 @@ from graphc.codegen.native.schedule import (
     op_flops,
     schedule,
 )
-from graphc.codegen.native.spelling import VALUE
+from graphc.codegen.native.spelling import VALUE, combine
 from graphc.codegen.native.split import SplitNest
 from graphc.codegen.native.text import KernelText, Place
 from graphc.codegen.phases import Phase, plan_phases
@@ -27,6 +28,8 @@ from graphc.ir import loop
 from graphc.ir.dtypes import float32
 from graphc.ir.loop import Kernel
 
+_ROW_RUN = 1 << 13  # elements of a row that are added up by a vector without a break
+_COLUMN_RUN = 1 << 9  # elements of a column likewise
 _KEPT_ELEMENTS = 1 << 14  # of a row, of which expensive values are kept between its phases
 _STREAM_BYTES = 1 << 25  # of a buffer that is stored past the cache, since it does not fit there
 _KEPT_FLOPS = 8.0  # of a value that is kept rather than computed again
@@ -170,7 +173,17 @@ class LoopNest(Nest):
     def _row_phase(self, phase: Phase, kept: Mapping[str, str]) -> None:
         reduces = [s for s in phase.inside if isinstance(s, loop.Reduce)]
         names = [self._total(s) for s in reduces]
-        if phase.inside:
+        run = self._run(reduces, _ROW_RUN)
+        if run:
+            with ExitStack() as stack:
+                limits = self._run_block(stack, *run)
+                parts = [self._total(s) for s in reduces]
+                with ExitStack() as inner:
+                    self._reduce_loops(inner, self.kernel.reduced, reduces, parts, limits)
+                    self._statements(phase.inside, by_name(reduces, parts), kept)
+                for stmt, name, part in zip(reduces, names, parts, strict=True):
+                    self._line(combine(stmt.op, stmt.dtype, name, part))
+        elif phase.inside:
             with ExitStack() as stack:
                 inside, streamed = self._streamed(phase.inside)
                 self._reduce_loops(stack, self.kernel.reduced, reduces, names)
@@ -232,6 +245,35 @@ class LoopNest(Nest):
 
     # -- columns
 
+    def _column_runs(
+        self,
+        phase: Phase,
+        reduces: Sequence[loop.Reduce],
+        totals: Mapping[str, str],
+        inner: tuple[str, int],
+        index: str,
+        run: tuple[int, int],
+    ) -> None:
+        """Long columns in runs, whose sums are added to the totals."""
+        header, axis = inner
+        text, width = self.body.text, min(self.kernel.sizes[axis], WIDTH)
+        arrays = [text.fresh("run") for _ in reduces]
+        for stmt, array in zip(reduces, arrays, strict=True):
+            self._line(f"{VALUE[stmt.dtype]} {array}[{width}];")
+        parts = by_name(reduces, [f"{a}[{index}]" for a in arrays])
+        with ExitStack() as stack:
+            limits = self._run_block(stack, *run)
+            with text.block(header, (axis,)):
+                self._start(reduces, parts)
+            with ExitStack() as loops:
+                for i in self.kernel.reduced:
+                    self._loop(loops, i, *limits.get(i, ("0", str(self.kernel.sizes[i]))))
+                loops.enter_context(text.block(header, (axis,)))
+                self._statements(phase.inside, parts)
+            with text.block(header, (axis,)):
+                for stmt in reduces:
+                    self._line(combine(stmt.op, stmt.dtype, totals[stmt.name], parts[stmt.name]))
+
     def _column_phase(self, phase: Phase, inner: tuple[str, int], index: str, width: int) -> None:
         header, axis = inner
         text = self.body.text
@@ -243,7 +285,10 @@ class LoopNest(Nest):
         if reduces:
             with text.block(header, (axis,)):
                 self._start(reduces, totals)
-        if phase.inside:
+        run = self._run(reduces, _COLUMN_RUN)
+        if run:
+            self._column_runs(phase, reduces, totals, inner, index, run)
+        elif phase.inside:
             with ExitStack() as stack:
                 self._loops(stack, self.kernel.reduced, simd=False)
                 stack.enter_context(text.block(header, (axis,)))

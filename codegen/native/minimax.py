@@ -125,7 +125,7 @@ def _scaled_erfc(t: Array) -> Array:
 def _arcsine(k: int) -> float:
     """Coefficients of (asin(x) - x) / x^3 in x^2"""
     n = k + 1
-    return math.comb(2 * n, n) / (4**n * (2 * n + 1))
+    return math.comb(2 * n, n) / (4.0**n * (2 * n + 1))
 
 
 def fits() -> list[Fit]:

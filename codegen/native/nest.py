@@ -59,6 +59,29 @@ class Nest:
             pragma = f"#pragma omp simd{''.join(clauses)}\n" if simd and i == axes[-1] else ""
             self._loop(stack, i, first, last, pragma)
 
+    def _run(self, reduces: Sequence[loop.Reduce], most: int) -> tuple[int, int] | None:
+        """The reduce axis and the step in which a long sum is added up in runs of about `most`.
+
+        The rounding error of a plain sum grows with its length, of one in runs with that of a
+        run (Higham, "The accuracy of floating point summation", 1993).
+        """
+        axes = [i for i in self.kernel.reduced if self.kernel.sizes[i] > 1]
+        extent = math.prod(self.kernel.sizes[i] for i in axes)
+        sums = any(s.op == "sum" and s.dtype.is_floating for s in reduces)
+        if not sums or extent <= 2 * most or any(s.op.startswith("arg") for s in reduces):
+            return None
+        step = max(1, most // (extent // self.kernel.sizes[axes[0]]))
+        return (axes[0], step) if step < self.kernel.sizes[axes[0]] else None
+
+    def _run_block(self, stack: ExitStack, axis: int, step: int) -> dict[int, tuple[str, str]]:
+        """A loop over the runs of an axis; gives the limits of one of them."""
+        size = self.kernel.sizes[axis]
+        end = f"start + {step}"
+        stop = end if size % step == 0 else f"{end} < {size} ? {end} : {size}"
+        header = f"for (long start = 0; start < {size}; start += {step})"
+        stack.enter_context(self.body.text.block(header, (), [f"const long stop = {stop};"]))
+        return {axis: ("start", "stop")}
+
     def _start(self, reduces: Sequence[loop.Reduce], places: Mapping[str, str]) -> None:
         """What the totals are before the first value."""
         for stmt in reduces:

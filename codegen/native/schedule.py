@@ -25,6 +25,7 @@ _PART_NS: Final = 8000.0  # of work, below which handing out parts costs more th
 _MOST_PARTS: Final = 64
 _SPLIT_ELEMENTS: Final = 1 << 17
 _MOST_TOTALS: Final = 1 << 10
+_PART_LENGTH: Final = 1 << 10  # of a split axis: longer sums lose digits
 _LANES: Final = 8.0  # values that an instruction computes, as estimated
 _BYTES_PER_NS: Final = 12.0  # of one thread, as estimated
 
@@ -141,7 +142,7 @@ def _split(kernel: Kernel, column: bool) -> Split | None:
     size = kernel.sizes[axis]
     if size < 64 or (not column and results >= _ENOUGH_PARTS):
         return None
-    step = -(-size // min(_MOST_PARTS, size // 16))
+    step = -(-size // max(min(size // _PART_LENGTH, _MOST_TOTALS), min(16, size // 16)))
     return Split(axis, -(-size // step), step, column)
 
 

@@ -26,7 +26,7 @@ LOOP_CLASSES: Final = (
     loop.Index, loop.Ref, loop.Apply, loop.Let, loop.Reduce, loop.Dot, loop.Store, loop.Call,
     loop.Carried, loop.Repeat, loop.Branch, loop.Kernel, loop.Buffer, loop.MemoryPlan, loop.Program,
 )  # fmt: skip
-_LEFT_OUT: Final = {loop.Kernel: ("where",)}
+_LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {loop.Kernel: ("where",)}
 
 
 class Encoder:

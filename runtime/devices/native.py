@@ -19,11 +19,15 @@ from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.passes.context import Target
+from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import OutputPool, aligned_bytes, collect
-from graphc.runtime.devices.native_build import SOURCES, build
+from graphc.runtime.devices.native_build import SOURCES, build, is_built
 from graphc.runtime.devices.native_parts import split
+from graphc.runtime.devices.native_waiting import WaitingExecutable
+from graphc.runtime.devices.numpy import NumPyDevice
 from graphc.runtime.interrupts import uninterrupted
 
+_MOST_PARTS: Final = 8  # of a program's text, compiled side by side
 _CALL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_void_p))
 
 
@@ -115,6 +119,11 @@ def _misfit(buffer: loop.Buffer, x: np.ndarray) -> str:
     return f"input {buffer.name!r} must be {wanted}, got {x.dtype}{list(x.shape)}"
 
 
+def _parts(module: Module) -> list[str]:
+    """The translation units of a program; the same on every machine, for caches and bundles."""
+    return split(module.text, _MOST_PARTS)
+
+
 class NativeExecutable:
     """A loaded program: its table of buffers, filled in anew for feeds and outputs."""
 
@@ -127,8 +136,7 @@ class NativeExecutable:
         changes: dict[int, int],
     ) -> None:
         assert program.plan is not None, "a program is planned before it is loaded"
-        parts = split(module.text, os.cpu_count() or 1)
-        self._library = build(parts, settings=settings)
+        self._library = build(_parts(module), settings=settings)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
         self._slots = table_of(program)
@@ -256,14 +264,28 @@ class NativeDevice:
     def write(self, storage: np.ndarray, array: np.ndarray) -> None:
         """Set the variable's value."""
         storage[...] = array
-        address = storage.ctypes.data
-        self._changes[address] = self._changes.get(address, 0) + 1
+        self._note([storage])
 
     def load(
         self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings
-    ) -> NativeExecutable:
+    ) -> Executable:
         """Emit, compile and bind."""
-        return NativeExecutable(program, emit(program), variables, settings, self._changes)
+        module = emit(program)
+
+        def make() -> NativeExecutable:
+            return NativeExecutable(program, module, variables, settings, self._changes)
+
+        if not settings.native_async or is_built(_parts(module), settings):
+            return make()
+        updated = [variables[n] for n in program.updates]
+        first = NumPyDevice().load(program, variables, settings)
+        return WaitingExecutable(first, make, lambda: self._note(updated))
+
+    def _note(self, updated: Sequence[np.ndarray]) -> None:
+        """These variables have other values than before."""
+        for storage in updated:
+            address = storage.ctypes.data
+            self._changes[address] = self._changes.get(address, 0) + 1
 
     def want_team(self) -> None:
         """Build the library of threads, as the first program of a process does."""

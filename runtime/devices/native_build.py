@@ -71,27 +71,42 @@ def build(
 
     `more` are further flags. DeviceError with the compiler's message when it fails.
     """
+    settings = settings or Settings.from_environment()
     texts = (texts,) if isinstance(texts, str) else tuple(texts)
-    given = given_library(texts, more)
+    given = given_library(texts, more)  # of a bundle, which runs without a compiler
     if given is not None:
         return ctypes.CDLL(str(given))
-    settings = settings or Settings.from_environment()
-    compiler = find_compiler()
-    flags = (*FLAGS, *more, *shlex.split(settings.native_flags or ""))
-    folder = cache_folder(settings)
-    path = folder / f"{_key(texts, compiler, flags)}.so"
+    compiler, flags = find_compiler(), _flags(more, settings)
+    path = _path(texts, compiler, flags, settings)
     if _is_whole(path):
         _touch(path)
     else:
         _compile(texts, compiler, flags, path)
-        _trim(folder, settings.native_cache_bytes, path)
+        _trim(path.parent, settings.native_cache_bytes, path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise DeviceError(f"the library {path} cannot be loaded: {error}") from error
 
 
+def is_built(texts: Sequence[str], settings: Settings) -> bool:
+    """Whether `build` would find the library of these units in the cache."""
+    if given_library(tuple(texts), ()) is not None:
+        return True
+    return _is_whole(_path(texts, find_compiler(), _flags((), settings), settings))
+
+
 # -- the key
+
+
+def _flags(more: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    return (*FLAGS, *more, *shlex.split(settings.native_flags or ""))
+
+
+def _path(
+    texts: Sequence[str], compiler: Sequence[str], flags: Sequence[str], settings: Settings
+) -> Path:
+    return cache_folder(settings) / f"{_key(texts, compiler, flags)}.so"
 
 
 def _key(texts: Sequence[str], compiler: Sequence[str], flags: Sequence[str]) -> str:
@@ -221,4 +236,4 @@ def _trim(folder: Path, limit: int, keep: Path) -> None:
         total -= size
 
 
-__all__ = ["FLAGS", "SOURCES", "build", "cache_folder", "find_compiler"]
+__all__ = ["FLAGS", "SOURCES", "build", "cache_folder", "find_compiler", "is_built"]

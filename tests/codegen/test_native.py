@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,13 @@ from tests import control_programs
 from tests.ir.test_op_table import NAMES
 from tests.random_graphs import chooser, random_graph, random_program
 
-DEVICE = NativeDevice()
-
 
 def _run(computation: Any, given: dict[Any, np.ndarray], threads: int = 2) -> list[np.ndarray]:
     shapes = {n: np.shape(a) for n, a in given.items()}
-    settings = Settings(threads=threads)
-    context = Context(settings, DEVICE.target, shapes, dict(given))
+    settings, device = Settings(threads=threads), NativeDevice()
+    context = Context(settings, device.target, shapes, dict(given))
     program = compile_program(computation, context)
-    executable = DEVICE.load(program, {}, settings)
+    executable = device.load(program, {}, settings)
     return executable.run([np.asarray(given[n]) for n in computation.inputs], 0)
 
 
@@ -81,3 +78,74 @@ def test_loops_and_branches(name: str) -> None:
     with gc.Graph().as_default(), gc.Session(device="native") as session:
         fetches, feeds = control_programs.fetches_and_feeds(program)
         control_programs.check(program, session.run(fetches, feeds))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_updates(seed: int) -> None:
+    """Outputs have the values of before, variables those of after."""
+    computation, given = random_program(chooser(seed))
+    device, settings = NativeDevice(), Settings(threads=2)
+    program = compile_program(computation, Context(settings, device.target))
+    by_name = {n.name: n for n in given}
+    storage = {}
+    for name in program.variables:
+        array = given[by_name[program.buffers[name].source]]
+        storage[name] = device.allocate(as_dtype(array.dtype), array.shape)
+        device.write(storage[name], array)
+    executable = device.load(program, storage, settings)
+    got = executable.run([given[n] for n in computation.inputs], 0)
+    held = {program.buffers[n].source: device.read(x) for n, x in storage.items()}
+    got += [held.get(v.name, given[v]) for v, _ in computation.updates]
+    for a, b in zip(got, evaluate(computation.roots, given), strict=True):
+        _agree(a, b, 1e-9)
+
+
+def test_a_routine_that_fails_leaves_variables_and_says_why() -> None:
+    with gc.Graph().as_default(), gc.Session(device="native") as session:
+        x = gc.placeholder(gc.float32, [3])
+        v = gc.Variable([1.0, 2.0, 3.0])
+        session.run(gc.global_variables_initializer())
+        step = gc.assign(v, gc.check_numerics(x * 2.0, "of x"))
+        with pytest.raises(Exception, match="of x"):
+            session.run(step, {x: np.array([1, np.nan, 2], np.float32)})
+        np.testing.assert_array_equal(session.run(v), [1, 2, 3])
+        np.testing.assert_array_equal(session.run(step, {x: np.ones(3, np.float32)}), [2, 2, 2])
+
+
+def test_kernels_that_do_the_same_share_their_functions() -> None:
+    with gc.Graph().as_default():
+        x = gc.placeholder(gc.float32, [64, 40])
+        ws = [gc.Variable(gc.random_normal([40, 40])) for _ in range(3)]
+        y = x
+        for w in ws:
+            y = gc.nn.relu(gc.matmul(y, w))
+        report = gc.explain(y, device="native")
+        assert sum("the functions of" in k.source for k in report.kernels) == 2
+        with gc.Session(device="native") as session:
+            session.run(gc.global_variables_initializer())
+            feed = np.random.default_rng(0).standard_normal((64, 40)).astype(np.float32)
+            got, *arrays = session.run([y, *ws], {x: feed})
+    want = feed.astype(np.float64)
+    for w in arrays:
+        want = np.maximum(want @ w, 0)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3)
+
+
+def test_packed_factors_follow_their_variables() -> None:
+    """A product keeps its packed second factor until the variable changes, however it does."""
+    with gc.Graph().as_default(), gc.Session(device="native") as session:
+        x, w = gc.placeholder(gc.float32, [70, 40]), gc.Variable(gc.random_normal([40, 50]))
+        y, double = gc.matmul(x, w), gc.assign(w, w * 2.0)
+        session.run(gc.global_variables_initializer())
+        feed = np.random.default_rng(0).standard_normal((70, 40)).astype(np.float32)
+
+        def check() -> None:
+            want = feed.astype(np.float64) @ session.run(w)
+            np.testing.assert_allclose(session.run(y, {x: feed}), want, rtol=1e-4, atol=1e-4)
+
+        check()
+        check()
+        session.run(double)
+        check()
+        session.write_variables({w: np.ones((40, 50), np.float32)})
+        check()

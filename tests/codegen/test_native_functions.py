@@ -36,6 +36,7 @@ UNARY = {
     "acosh": np.arccosh, "atanh": np.arctanh,
 }  # fmt: skip
 BINARY = {"pow": np.power, "atan2": np.arctan2}
+DOUBLE = ("exp", "expm1", "log", "log1p", "sigmoid", "tanh")
 VARIANTS = {
     "native": (),
     "no fused multiply-add": ("-march=x86-64",),
@@ -65,6 +66,11 @@ def _source() -> str:
         lines.append(
             f"void all_{name}(const float *x, const float *z, float *y, long n) {{\n"
             f"#pragma omp simd\nfor (long i = 0; i < n; i++) y[i] = gc_{name}_f32(x[i], z[i]); }}"
+        )
+    for name in DOUBLE:
+        lines.append(
+            f"void double_{name}(const double *x, double *y, long n) {{\n"
+            f"#pragma omp simd\nfor (long i = 0; i < n; i++) y[i] = gc_{name}_f64(x[i]); }}"
         )
     return "\n".join([*lines, _HALVES])
 
@@ -173,3 +179,27 @@ def _middles(halves: np.ndarray) -> np.ndarray:
     middle = (finite[1:] + finite[:-1]) / np.float32(2)
     around = [np.nextafter(middle, np.float32(s)) for s in (-np.inf, np.inf)]
     return np.concatenate([middle, *around])
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="nothing more accurate to compare")
+@pytest.mark.parametrize("variant", _variants())
+@pytest.mark.parametrize("name", DOUBLE)
+def test_double(name: str, variant: str) -> None:
+    rng = np.random.default_rng(2)
+    upper = np.arange(4096, dtype=np.uint64)[:, None] << np.uint64(52)
+    bits = upper | rng.integers(0, 1 << 52, (4096, 32), dtype=np.uint64)
+    dense = [rng.uniform(a, b, 20_000) for a, b in (*_DENSE, (-750.0, 720.0))]
+    special = np.float64([*_SPECIAL, 709.78, 709.79, -745.13, -745.14, 5e-324, 2.3e-308])
+    x = np.concatenate([bits.ravel().view(np.float64), special, *dense])
+    got = np.empty_like(x)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, got)]
+    getattr(_library(variant), f"double_{name}")(*pointers, ctypes.c_long(x.size))
+    with np.errstate(all="ignore"):
+        want = np.asarray(UNARY[name](x.astype(np.longdouble)))
+        rounded = want.astype(np.float64)
+        unit = np.maximum(np.spacing(np.abs(rounded)), 5e-324)
+        far = np.abs(got - want) / unit
+        wrong = ~((got == rounded) | (np.isnan(got) & np.isnan(want)) | (far <= LIMIT))
+    assert not wrong.any(), [(x[i], got[i], rounded[i]) for i in np.flatnonzero(wrong)[:5]]
+    zeros = got == 0
+    np.testing.assert_array_equal(np.signbit(got[zeros]), np.signbit(rounded[zeros]))

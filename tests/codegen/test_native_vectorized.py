@@ -54,7 +54,9 @@ def not_vectorized(text: str, folder: Path) -> list[str]:
         r"(\S+):(\d+):\d+: optimized: (?:loop vectorized|Loop .* library call)", done.stderr
     )
     found = {int(n) for name, n in told if name == str(source)}
-    elsewhere = {place for place in told if place[0] != str(source)}  # placed in an inlined function
+    elsewhere = {
+        place for place in told if place[0] != str(source)
+    }  # placed in an inlined function
     lines = text.splitlines()
     left = [loop for loop in _loops(text) if not found & set(loop)]
     if len(left) <= len(elsewhere):
@@ -72,21 +74,18 @@ def _chain(x: gc.Value, a: gc.Value, r: gc.Value) -> gc.Value:
     return 0.5 * z * (1.0 + gc.erf(z * 0.70710678)) + r * gc.tanh(x)
 
 
-F, H, B, I = gc.float32, gc.float16, gc.bfloat16, gc.int32
+F, D, H, B, N = gc.float32, gc.float64, gc.float16, gc.bfloat16, gc.int32
+UNARY = """
+    exp expm1 log log1p tanh sigmoid erf erfc sin cos tan asin acos atan sinh cosh asinh acosh atanh
+    sqrt rsqrt abs sign floor ceil round square negative reciprocal is_nan is_inf is_finite
+"""
+BINARY = "add subtract multiply divide maximum minimum pow atan2 less equal"
+DOUBLE = "exp expm1 log log1p sigmoid tanh"
 CASES: dict[str, tuple[Callable[..., Any], Sequence[gc.DType]]] = {
-    **{
-        name: (getattr(gc, name), (F,))
-        for name in (
-            "exp expm1 log log1p tanh sigmoid erf erfc sin cos tan asin acos atan sinh cosh asinh "
-            "acosh atanh sqrt rsqrt abs sign floor ceil round square negative reciprocal is_nan "
-            "is_inf is_finite"
-        ).split()
-    },
-    **{
-        name: (getattr(gc, name), (F, F))
-        for name in "add subtract multiply divide maximum minimum pow atan2 less equal".split()
-    },
-    **{f"{name} of integers": (getattr(gc, name), (I, I)) for name in ("add", "multiply", "less")},
+    **{name: (getattr(gc, name), (F,)) for name in UNARY.split()},
+    **{name: (getattr(gc, name), (F, F)) for name in BINARY.split()},
+    **{f"{name} of float64": (getattr(gc, name), (D,)) for name in DOUBLE.split()},
+    **{f"{name} of integers": (getattr(gc, name), (N, N)) for name in ("add", "multiply", "less")},
     "gelu chain": (_chain, (F, F, F)),
     "gelu": (gc.nn.gelu, (F,)),
     "softmax": (gc.nn.softmax, (F,)),
@@ -99,7 +98,7 @@ CASES: dict[str, tuple[Callable[..., Any], Sequence[gc.DType]]] = {
     "column products": (lambda x: gc.reduce_prod(x, 0), (F,)),
     "sum of all": (gc.reduce_sum, (F,)),
     "sum of exp": (lambda x: gc.reduce_sum(gc.exp(x - gc.reduce_max(x))), (F,)),
-    "maximum of integers": (lambda x: gc.reduce_max(x, 1), (I,)),
+    "maximum of integers": (lambda x: gc.reduce_max(x, 1), (N,)),
     "any": (lambda x: gc.reduce_any(gc.less(x, 0.0), 1), (F,)),
     "where": (_where, (F, F)),
     "compare": (gc.less, (F, F)),
@@ -113,15 +112,15 @@ CASES: dict[str, tuple[Callable[..., Any], Sequence[gc.DType]]] = {
     "to bfloat16": (lambda x: gc.cast(x, B), (F,)),
     "from float16": (lambda x: gc.cast(x, F), (H,)),
     "to float16": (lambda x: gc.cast(x, H), (F,)),
-    "float from int32": (lambda x: gc.cast(x, F), (I,)),
+    "float from int32": (lambda x: gc.cast(x, F), (N,)),
     "float from uint8": (lambda x: gc.cast(x, F) * (1 / 255), (gc.uint8,)),
-    "int32 from float": (lambda x: gc.cast(x, I), (F,)),
+    "int32 from float": (lambda x: gc.cast(x, N), (F,)),
     "uint8 from float": (lambda x: gc.cast(x, gc.uint8), (F,)),
-    "float64": (lambda x, y: x * y + gc.sqrt(x), (gc.float64, gc.float64)),
+    "float64": (lambda x, y: x * y + gc.sqrt(x), (D, D)),
     "range": (lambda x: x + gc.cast(gc.range(COLUMNS), F), (F,)),
     "random": (lambda x: x + gc.random_uniform([ROWS, COLUMNS]), (F,)),
     "dropout": (lambda x: gc.nn.dropout(x, rate=0.3), (F,)),
-    "one hot": (lambda x: gc.one_hot(gc.slice(x, [0, 0], [ROWS, 1])[:, 0], 64), (I,)),
+    "one hot": (lambda x: gc.one_hot(gc.slice(x, [0, 0], [ROWS, 1])[:, 0], 64), (N,)),
     "pad": (lambda x: gc.pad(x, [[1, 2], [3, 4]]) * 2.0, (F,)),
     "concat": (lambda x, y: gc.concat([x, y], 1), (F, F)),
     "reverse": (lambda x: gc.reverse(x, [1]), (F,)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import stat
@@ -19,7 +18,6 @@ import pytest
 import graphc as gc
 from graphc.ir.errors import DeviceError
 from graphc.ir.settings import Settings
-from graphc.runtime import devices
 from graphc.runtime.devices import native_build
 from graphc.runtime.devices.native_build import build, cache_folder, find_compiler
 
@@ -109,12 +107,12 @@ def test_the_compilers_message_is_told(tmp_path: Path) -> None:
 
 
 def test_the_oldest_libraries_go(tmp_path: Path) -> None:
+    seen: set[Path] = set()
     for number, age_s in ((1, 3000), (2, 9000), (3, 6000)):
         _answer(tmp_path, number)
-        (new,) = set(_libraries(tmp_path)) - {
-            p for p in _libraries(tmp_path) if p.stat().st_mtime < time.time() - 1000
-        }
+        (new,) = {*_libraries(tmp_path)} - seen
         os.utime(new, (time.time() - age_s,) * 2)
+        seen.add(new)
     sizes = {p: p.stat().st_size for p in _libraries(tmp_path)}
     oldest = min(_libraries(tmp_path), key=lambda p: p.stat().st_mtime)
     stale = tmp_path / "build-left"
@@ -203,8 +201,3 @@ def test_feeds_that_do_not_fit_never_reach_c() -> None:
             with pytest.raises(DeviceError, match=r"must be float32\[3\], got"):
                 compiled.executable.run([wrong], 0)
     del graph
-
-
-def test_devices_are_named() -> None:
-    assert list(devices.DEVICES)[-1] == "numpy"  # what works everywhere comes last
-    assert ctypes.sizeof(ctypes.c_void_p) == 8

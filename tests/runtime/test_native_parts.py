@@ -45,7 +45,10 @@ def test_what_others_mention_is_declared_and_exported() -> None:
     parts = split(TEXT, 5, 1)
     assert len(parts) > 2 and all(p.count('#include "graphc.h"') == 1 for p in parts)
     text = "\n".join(parts)
-    assert f"{hidden} __attribute__((noinline)) void k0(gc_buffers b, long first, long last) {{" in text
+    assert (
+        f"{hidden} __attribute__((noinline)) void k0(gc_buffers b, long first, long last) {{"
+        in text
+    )
     assert f"{hidden} void k0(gc_buffers b, long first, long last);" in parts[-1]
     assert f"{hidden} int k1(gc_buffers b) {{" in text
     assert text.count("/* first */") == 1 and text.count("int program(") == 1

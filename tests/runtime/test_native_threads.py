@@ -1,4 +1,4 @@
-"""The team of threads: forks, several Python threads, one thread, the end of the process, Ctrl-C."""
+"""The team of threads: forks, Python threads, one thread, the end of the process, Ctrl-C."""
 
 from __future__ import annotations
 

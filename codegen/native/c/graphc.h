@@ -194,11 +194,6 @@ GC_REDUCTION(double, f64, -__builtin_inf(), __builtin_inf())
 
 #include "vector.h"
 
-GC_INLINE double gc_sigmoid_f64(double x) {
-    double e = exp(-fabs(x));
-    return (x < 0 ? e : 1.0) / (1.0 + e);
-}
-
 /* -- the rest of libm, under names that no variable takes */
 
 #define GC_LIBM(name) \
@@ -210,11 +205,6 @@ GC_LIBM(sqrt)
 GC_LIBM(floor)
 GC_LIBM(ceil)
 GC_LIBM(rint)
-GC_DOUBLE(exp)
-GC_DOUBLE(expm1)
-GC_DOUBLE(log)
-GC_DOUBLE(log1p)
-GC_DOUBLE(tanh)
 GC_DOUBLE(erf)
 GC_DOUBLE(erfc)
 GC_DOUBLE(sin)

@@ -8,12 +8,12 @@
 #define GRAPHC_VECTOR_H
 
 /* Fused where the processor does it; elsewhere fma() would be a call, and no loop would vectorize */
-#ifdef __FP_FAST_FMAF
+#if defined(__FP_FAST_FMAF) || defined(__FMA__)
 #define GC_FMA_F32(x, y, z) __builtin_fmaf(x, y, z)
 #else
 #define GC_FMA_F32(x, y, z) ((x) * (y) + (z))
 #endif
-#ifdef __FP_FAST_FMA
+#if defined(__FP_FAST_FMA) || defined(__FMA__)
 #define GC_FMA_F64(x, y, z) __builtin_fma(x, y, z)
 #else
 #define GC_FMA_F64(x, y, z) ((x) * (y) + (z))
@@ -309,6 +309,105 @@ GC_INLINE double gc_power_of_2_f64(double rounded) {
     double power;
     memcpy(&power, &bits, 8);
     return power;
+}
+
+/* e^r - 1 for |r| <= ln(2)/2, by Taylor's series: the first term left out is below 2^-57 of it */
+GC_INLINE double gc_expm1_small_f64(double r) {
+    double p = 1.0 / 6227020800.0;
+    p = GC_FMA_F64(p, r, 1.0 / 479001600.0);
+    p = GC_FMA_F64(p, r, 1.0 / 39916800);
+    p = GC_FMA_F64(p, r, 1.0 / 3628800);
+    p = GC_FMA_F64(p, r, 1.0 / 362880);
+    p = GC_FMA_F64(p, r, 1.0 / 40320);
+    p = GC_FMA_F64(p, r, 1.0 / 5040);
+    p = GC_FMA_F64(p, r, 1.0 / 720);
+    p = GC_FMA_F64(p, r, 1.0 / 120);
+    p = GC_FMA_F64(p, r, 1.0 / 24);
+    p = GC_FMA_F64(p, r, 1.0 / 6);
+    p = GC_FMA_F64(p, r, 0.5);
+    return GC_FMA_F64(r * r, p, r);
+}
+
+#define GC_LN2_HIGH_F64 0x1.62e42fee00000p-1 /* 32 bits: n times it is exact */
+#define GC_LN2_LOW_F64 0x1.a39ef35793c76p-33
+GC_INLINE double gc_rest_f64(double x, double n) { /* x - n ln(2) */
+    return GC_FMA_F64(n, -GC_LN2_LOW_F64, GC_FMA_F64(n, -GC_LN2_HIGH_F64, x));
+}
+
+GC_INLINE double gc_exp_f64(double x) {
+    double c = x > 710.0 ? 710.0 : x;
+    c = c < -746.0 ? -746.0 : c; /* NaN passes both */
+    double n = GC_FMA_F64(c, 1.4426950408889634, GC_ROUND_F64) - GC_ROUND_F64;
+    double y = 1.0 + gc_expm1_small_f64(gc_rest_f64(c, n));
+    double half = n * 0.5 + GC_ROUND_F64, other = n - (half - GC_ROUND_F64) + GC_ROUND_F64;
+    return y * gc_power_of_2_f64(half) * gc_power_of_2_f64(other);
+}
+
+/* -80 <= x <= 709.9 */
+GC_INLINE double gc_expm1_near_f64(double x) {
+    double rounded = GC_FMA_F64(x, 1.4426950408889634, GC_ROUND_F64);
+    double p = gc_expm1_small_f64(gc_rest_f64(x, rounded - GC_ROUND_F64));
+    double half = gc_power_of_2_f64(rounded - 1.0);
+    return 2.0 * GC_FMA_F64(half, p, half - 0.5);
+}
+
+GC_INLINE double gc_expm1_f64(double x) {
+    double c = x > 709.9 ? 709.9 : x;
+    c = c < -80.0 ? -80.0 : c;
+    double y = gc_expm1_near_f64(c);
+    return (x != x) | (fabs(x) < 1e-20) ? x : y;
+}
+
+GC_INLINE double gc_sigmoid_f64(double x) {
+    double e = gc_exp_f64(-fabs(x));
+    return (x < 0 ? e : 1.0) / (1.0 + e);
+}
+
+GC_INLINE double gc_tanh_f64(double x) {
+    double a = fabs(x);
+    double t = gc_expm1_near_f64(a > 20.0 ? 40.0 : 2.0 * a);
+    double y = copysign(t / (t + 2.0), x);
+    return (x != x) | (a < 1e-20) ? x : y;
+}
+
+/* log(u + low) as in float32; f - (f^2/2 - s (f^2/2 + R)), s = f / (2 + f), R = s^2 2/3 + ..., the
+ * series of atanh */
+GC_INLINE double gc_log_sum_f64(double u, double low) {
+    double normal = u < 0x1p-1022 ? u * 0x1p54 : u;
+    gc_parts parts = gc_parts_f64(normal);
+    double e = parts.e - (u < 0x1p-1022 ? 54.0 : 0.0);
+    double clipped = parts.e > 100.0 ? 100.0 : parts.e;
+    double f = (parts.m - 1.0) + low * gc_power_of_2_f64(GC_ROUND_F64 - clipped);
+    double s = f / (2.0 + f), z = s * s, h = 0.5 * f * f;
+    double p = 2.0 / 23;
+    p = GC_FMA_F64(p, z, 2.0 / 21);
+    p = GC_FMA_F64(p, z, 2.0 / 19);
+    p = GC_FMA_F64(p, z, 2.0 / 17);
+    p = GC_FMA_F64(p, z, 2.0 / 15);
+    p = GC_FMA_F64(p, z, 2.0 / 13);
+    p = GC_FMA_F64(p, z, 2.0 / 11);
+    p = GC_FMA_F64(p, z, 2.0 / 9);
+    p = GC_FMA_F64(p, z, 2.0 / 7);
+    p = GC_FMA_F64(p, z, 2.0 / 5);
+    p = GC_FMA_F64(p, z, 2.0 / 3);
+    double tail = GC_FMA_F64(s, GC_FMA_F64(z, p, h), e * GC_LN2_LOW_F64) - h;
+    return GC_FMA_F64(e, GC_LN2_HIGH_F64, f + tail);
+}
+
+GC_INLINE double gc_log_f64(double x) {
+    double y = gc_log_sum_f64(x, 0.0);
+    y = x == 0 ? -__builtin_inf() : y;
+    y = x < 0 ? __builtin_nan("") : y;
+    return (x == __builtin_inf()) | (x != x) ? x : y;
+}
+
+GC_INLINE double gc_log1p_f64(double x) {
+    double u = 1.0 + x;
+    double low = x > 1.0 ? 1.0 - (u - x) : x - (u - 1.0);
+    double y = gc_log_sum_f64(u, low);
+    y = x == -1.0 ? -__builtin_inf() : y;
+    y = x < -1.0 ? __builtin_nan("") : y;
+    return (x == __builtin_inf()) | (x != x) | (fabs(x) < 1e-20) ? x : y;
 }
 
 /* float32's power, by logarithm and exponential in float64 (to 37 and 30 bits) */
