@@ -30,7 +30,7 @@ from graphc.ir.errors import (
 __all__ = [
     "AttributeValueError", "BundleError", "CheckpointError", "DTypeError", "DeviceError",
     "FeedError", "FetchError", "GradientError", "GraphError", "GraphcError", "InputError",
-    "NameNotFoundError", "NumericsError", "OutOfRangeError", "ParseError", "SessionError",
-    "SettingError", "ShapeError", "TargetError", "UninitializedError", "UnsupportedOp",
-    "UnsupportedSymbol", "VerificationError",
+    "MemoryBudgetError", "NameNotFoundError", "NumericsError", "OutOfRangeError", "ParseError",
+    "SessionError", "SettingError", "ShapeError", "TargetError", "UninitializedError",
+    "UnsupportedOp", "UnsupportedSymbol", "VerificationError",
 ]  # fmt: skip

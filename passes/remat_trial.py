@@ -66,6 +66,7 @@ class Net:
         self.buffers = dict(program.buffers)
         self.originals: dict[str, str] = {}  # copy -> what it is a copy of
         self._parts: dict[tuple[str, frozenset[str]], Kernel] = {}
+        self._rests: dict[tuple[int, frozenset[str]], Kernel] = {}
         self._renamed: dict[tuple[int, frozenset[tuple[str, str]]], Kernel] = {}
         self._seconds: dict[int, tuple[Kernel, float]] = {}
         self._trials: dict[frozenset[str], Trial] = {}
@@ -139,6 +140,14 @@ class Net:
             part = part_of(kernel, {name}, given, self.program.buffers)
             part = self._parts[name, given] = part or self._parts[name, frozenset()]
         return part
+
+    def rest(self, i: int, wanted: frozenset[str]) -> Kernel:
+        """The kernel at `i` with some of its results only, or whole where it cannot be divided."""
+        if (i, wanted) not in self._rests:
+            kernel = self.program.kernels[i]
+            part = part_of(kernel, wanted, frozenset(), self.program.buffers)
+            self._rests[i, wanted] = part or kernel
+        return self._rests[i, wanted]
 
     # -- trials
 
@@ -241,11 +250,7 @@ class _Build:
         wanted = frozenset(kernel.outputs) - unread
         if not wanted:
             return None
-        key = (f"kernel {i}", wanted)
-        if key not in self.net._parts:
-            part = part_of(kernel, wanted, frozenset(), self.net.program.buffers)
-            self.net._parts[key] = part or kernel
-        return self.net._parts[key]
+        return self.net.rest(i, wanted)
 
 
 __all__ = ["Gap", "Net", "Trial"]

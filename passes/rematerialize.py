@@ -41,7 +41,7 @@ _ROUNDS = 3  # of copies of copies
 _TIGHTER = 5  # times that a tighter bound is tried, where the placement loses bytes
 _CHEAP = (0.02, 0.2, 1.0)  # shares of the candidates, the cheapest per byte first
 _SEGMENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # into how many the dropped bytes are divided
-_PRUNED = 3  # of the selections that fit, how many are gone through for what may be kept
+_PRUNED = 2  # of the selections that fit, how many are gone through for what may be kept
 _MOST_SWAPS = 120  # trials in the search for a lower peak
 _LISTED = 5  # buffers and values named in messages
 
@@ -229,9 +229,7 @@ def _note(
     )
 
 
-def _refusal(
-    program: Program, least: Program, budget: int, ctx: Context
-) -> MemoryBudgetError:
+def _refusal(program: Program, least: Program, budget: int, ctx: Context) -> MemoryBudgetError:
     """The error that says the least arena, and what lies in it at its peak."""
     plan = _plan(least, ctx)
     kernel = next(k for k in least.kernels if k.name == plan.peak_kernel)

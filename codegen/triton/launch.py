@@ -50,6 +50,16 @@ class Stage:
     num_stages: int = 2
 
 
+def most_registers(num_warps: int) -> int:
+    """Registers per thread of a block that has a processor to itself.
+
+    The assembler at times spills a few bytes so that more blocks fit on a processor. It does not
+    when it is told this limit, which is no limit; but then it often takes more than it needs. So
+    only kernels that spill are compiled with it.
+    """
+    return min(255, 65536 // (32 * num_warps) // 8 * 8)
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """How one kernel of a program runs: stages in order, over common workspaces."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,7 @@ from graphc.runtime.devices.numpy import NumPyDevice
 from graphc.runtime.interrupts import uninterrupted
 
 _MOST_PARTS: Final = 8  # of a program's text, compiled side by side
+_log = logging.getLogger("graphc")
 _CALL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_void_p))
 
 
@@ -242,6 +244,28 @@ class NativeExecutable:
             self._changes[variable] = self._changes.get(variable, 0) + 1
 
 
+def _is_initializer(program: Program) -> bool:
+    """True for what is fed nothing, reads no variable, and does nothing but set some."""
+    read = {n for k in program.kernels for n in k.inputs}
+    return bool(program.updates) and not (
+        program.inputs or program.outputs or read & {*program.variables}
+    )
+
+
+class _Noted:
+    """An executable of another device, after whose runs it is noted that variables changed."""
+
+    def __init__(self, inner: Executable, changed: Callable[[], None]) -> None:
+        self._inner = inner
+        self._changed = changed
+
+    def run(self, feeds: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
+        """Run once; see graphc.runtime.devices.base.Executable."""
+        results = self._inner.run(feeds, run)
+        self._changed()
+        return results
+
+
 class NativeDevice:
     """Programs as C in this process."""
 
@@ -270,6 +294,11 @@ class NativeDevice:
         self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings
     ) -> Executable:
         """Emit, compile and bind."""
+        updated = [variables[n] for n in program.updates]
+        if _is_initializer(program):
+            _log.info("an initializer runs on NumPy: it is not worth compiling for one run")
+            first = NumPyDevice().load(program, variables, settings)
+            return _Noted(first, lambda: self._note(updated))
         module = emit(program)
 
         def make() -> NativeExecutable:
@@ -277,7 +306,6 @@ class NativeDevice:
 
         if not settings.native_async or is_built(_parts(module), settings):
             return make()
-        updated = [variables[n] for n in program.updates]
         first = NumPyDevice().load(program, variables, settings)
         return WaitingExecutable(first, make, lambda: self._note(updated))
 

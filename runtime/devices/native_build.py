@@ -100,7 +100,12 @@ def is_built(texts: Sequence[str], settings: Settings) -> bool:
 
 
 def _flags(more: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    return (*FLAGS, *more, *shlex.split(settings.native_flags or ""))
+    return (*FLAGS, *_widest(), *more, *shlex.split(settings.native_flags or ""))
+
+
+def _widest() -> tuple[str, ...]:
+    """Vectors of 512 bits where the processor has them: compilers prefer 256 by themselves."""
+    return ("-mprefer-vector-width=512",) if " avx512f " in _processor() else ()
 
 
 def _path(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from graphc.codegen.module import Module
-from graphc.codegen.triton import Launch, Stage
+from graphc.codegen.triton import Launch, Stage, most_registers
 from graphc.codegen.triton.names import storage_type
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import DeviceError, UnsupportedOp
@@ -77,7 +77,17 @@ def compile_program(
 
 
 def compile_site(site: Site, function: Any, arch: int) -> Cubin:
-    """One function, for buffers that are aligned to 16 bytes."""
+    """One function, for buffers that are aligned to 16 bytes; spilling nothing, if that goes."""
+    made = _compiled(site, function, arch, {})
+    if resources(made.cubin).get("STACK"):
+        limit = {"maxnreg": most_registers(site.stage.num_warps)}
+        again = _compiled(site, function, arch, limit)
+        if not resources(again.cubin).get("STACK"):
+            return again
+    return made
+
+
+def _compiled(site: Site, function: Any, arch: int, more: dict[str, int]) -> Cubin:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -86,7 +96,7 @@ def compile_site(site: Site, function: Any, arch: int) -> Cubin:
     signature = {f"p_{n}": f"*{storage_type(_dtype_of(n, site))}" for n in stage.arguments}
     attrs = {(i,): [["tt.divisibility", 16]] for i in range(len(stage.arguments))}
     source = ASTSource(function, signature, constexprs={}, attrs=attrs)
-    options = {"num_warps": stage.num_warps, "num_stages": stage.num_stages}
+    options = {"num_warps": stage.num_warps, "num_stages": stage.num_stages, **more}
     try:
         result = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     except Exception as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from graphc.codegen.triton import Launch, Stage
+from graphc.codegen.triton import Launch, Stage, most_registers
 from graphc.ir import loop
 from graphc.ir.dtypes import int64, uint8
 from graphc.ir.loop import Kernel, Program, step_counter
@@ -59,8 +59,15 @@ def _interpret(function: Any, grid: int, arguments: Sequence[Tensor]) -> None:
 class KernelLaunch:
     """The launch of a kernel with its arguments bound, once it is compiled and loaded."""
 
-    def __init__(self, kernel: Any, grid: tuple[int, int, int], arguments: list[Tensor]) -> None:
+    def __init__(
+        self,
+        kernel: Any,
+        grid: tuple[int, int, int],
+        arguments: list[Tensor],
+        again: Callable[[], Any] | None = None,
+    ) -> None:
         self._kernel = kernel
+        self._again = again  # compiles it so that nothing is spilled
         self._grid = grid
         self._arguments = arguments
         self._run: Callable[..., None] = self._not_loaded
@@ -69,13 +76,25 @@ class KernelLaunch:
         raise AssertionError("a kernel is loaded before it is launched")
 
     def load(self) -> None:
-        """Bring the kernel to the GPU. It may have been compiled in another thread."""
-        kernel = self._kernel.result() if hasattr(self._kernel, "result") else self._kernel
-        self._run = kernel[self._grid]
+        """Bring the kernel to the GPU. It may have been compiled in another thread.
+
+        One that spills is compiled once more, and is that one if it does not.
+        """
+        kernel, run = _loaded(self._kernel, self._grid)
+        if self._again is not None and getattr(kernel, "n_spills", 0):
+            other, run_other = _loaded(self._again(), self._grid)
+            run = run if other.n_spills else run_other
+        self._run = run
 
     def __call__(self) -> None:
         """Launch it on the current stream."""
         self._run(*self._arguments)
+
+
+def _loaded(kernel: Any, grid: tuple[int, int, int]) -> tuple[Any, Callable[..., None]]:
+    """The kernel, compiled, and its launch over the grid."""
+    kernel = kernel.result() if hasattr(kernel, "result") else kernel
+    return kernel, kernel[grid]
 
 
 @dataclass(frozen=True)
@@ -134,10 +153,12 @@ class Binder:
         if self.device.interpret:
             return partial(_interpret, function, stage.grid, arguments)
         grid = (stage.grid, 1, 1)
-        kernel = function.warmup(
-            *arguments, grid=grid, num_warps=stage.num_warps, num_stages=stage.num_stages
-        )
-        launch = KernelLaunch(kernel, grid, arguments)
+        compiled = partial(
+            function.warmup, *arguments, grid=grid, num_warps=stage.num_warps,
+            num_stages=stage.num_stages,
+        )  # fmt: skip
+        again = partial(compiled, maxnreg=most_registers(stage.num_warps))
+        launch = KernelLaunch(compiled(), grid, arguments, again)
         self.launches.append(launch)
         return launch
 

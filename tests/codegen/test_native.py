@@ -149,3 +149,16 @@ def test_packed_factors_follow_their_variables() -> None:
         check()
         session.write_variables({w: np.ones((40, 50), np.float32)})
         check()
+
+
+def test_initializers_are_not_compiled(caplog: pytest.LogCaptureFixture) -> None:
+    with gc.Graph().as_default(), gc.Session(device="native") as session:
+        v = gc.Variable(gc.random_normal([5], seed=3))
+        w = gc.Variable(v.initialized_value() * 2.0)
+        caplog.set_level("INFO", "graphc")
+        session.run(gc.global_variables_initializer())
+        assert "initializer runs on NumPy" in caplog.text
+        caplog.clear()
+        got = session.run([v, gc.assign_add(w, v)])  # reads, and gives: a program of its own
+        assert "NumPy" not in caplog.text
+        np.testing.assert_allclose(got[1], got[0] * 3, rtol=1e-6)
