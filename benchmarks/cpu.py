@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,15 @@ def _facts(measured: limits.Limits) -> dict[str, Any]:
     return {
         "machine": machine(), "processor": f"{processor()} x{os.cpu_count()}",
         "threads": fairness.THREADS, "versions": versions(),
-        "limits": {
-            "bytes_per_s": measured.bytes_per_s, "flops_per_s": measured.flops_per_s,
-        },
+        "limits": asdict(measured),
     }  # fmt: skip
 
 
-def measure_row(
-    name: str, names: Sequence[str], pace: Pace, measured: limits.Limits
-) -> dict[str, Any]:
+def measure_row(name: str, names: Sequence[str], pace: Pace) -> dict[str, Any]:
     """One row's figures."""
     workload = load(name, pace.tiny)
-    field, least = race(name, workload, names, pace), measured.of(workload)
-    row = report.row_figures(workload.title, workload.tolerance, least, field.figures)
-    return {**row, "others": round(field.others, 3)}
+    field = race(name, workload, names, pace)
+    return {**report.row_figures(workload, field.figures), "others": round(field.others, 3)}
 
 
 def _say(row: dict[str, Any]) -> None:
@@ -87,7 +82,7 @@ def main(
     for name in rows_of(names):
         print(f"-- {name} {load(name, True).title if tiny else ''}", flush=True)
         try:
-            row = measure_row(name, contenders or tuple(CONTENDERS), pace, measured)
+            row = measure_row(name, contenders or tuple(CONTENDERS), pace)
         except Exception as error:  # the other rows go on
             traceback.print_exc()
             print(f"{name} failed: {error}")

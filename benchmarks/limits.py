@@ -71,10 +71,10 @@ class Limits:
             max(self.bytes_per_s, other.bytes_per_s), max(self.flops_per_s, other.flops_per_s)
         )
 
-    def of(self, workload: Workload) -> float:
-        """The least time of a step; a training step's arrays may stay in caches."""
-        traffic = workload.traffic if isinstance(workload, Function) else 0.0
-        return self.seconds(traffic, workload.flops)
+
+def least_traffic(workload: Workload) -> float:
+    """The bytes that a step has to move; a training step's arrays may stay in caches."""
+    return workload.traffic if isinstance(workload, Function) else 0.0
 
 
 def _best(run: Callable[[int], object]) -> float:

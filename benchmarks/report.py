@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.limits import Limits, least_traffic
 from benchmarks.peers import CONTENDERS
 from benchmarks.race import OURS, Figures
+from benchmarks.workload import Workload
 from benchmarks.workloads import ROWS
 
 Row = dict[str, Any]
@@ -22,19 +25,25 @@ def best_peer(contenders: Mapping[str, Figures], key: str = "step_s") -> str | N
     return min(steps, key=lambda n: steps[n]) if steps else None
 
 
-def row_figures(
-    title: str, tolerance: float, limit_s: float, contenders: Mapping[str, Figures]
-) -> Row:
-    """A row of the file. Ratios: best peer over ours, and the limit over ours (1.0: reached)."""
-    row: Row = {"title": title, "tolerance": tolerance, "limit_s": limit_s}
+def row_figures(workload: Workload, contenders: Mapping[str, Figures]) -> Row:
+    """A row of the file; `speedup` is the best peer's time over ours."""
+    row: Row = {
+        "title": workload.title, "tolerance": workload.tolerance,
+        "traffic": least_traffic(workload), "flops": workload.flops,
+    }  # fmt: skip
     best, ours = best_peer(contenders), contenders.get(OURS, {}).get("step_s")
     if best is not None:
         row["best_peer"] = best
         if ours:
             row["speedup"] = contenders[best]["step_s"] / ours
-    if ours:
-        row["of_limit"] = limit_s / ours
     return {**row, "contenders": dict(contenders)}
+
+
+def with_limit(row: Row, limits: Limits) -> Row:
+    """The row with the least time of its work, and that over our time (1.0: reached)."""
+    limit_s = limits.seconds(row["traffic"], row["flops"])
+    ours = row["contenders"].get(OURS, {}).get("step_s")
+    return {**row, "limit_s": limit_s, **({"of_limit": limit_s / ours} if ours else {})}
 
 
 def failures(row: Row) -> list[str]:
@@ -44,10 +53,15 @@ def failures(row: Row) -> list[str]:
 
 
 def add_row(path: Path, facts: Mapping[str, Any], name: str, row: Row) -> dict[str, Any]:
-    """Write a row into the file, in the order of `ROWS`; gives the file's contents."""
-    before = json.loads(path.read_text())["rows"] if path.exists() else {}
-    rows = {**before, name: row}
-    contents = {**facts, "rows": {n: rows[n] for n in ROWS if n in rows}}
+    """Write a row into the file, in the order of `ROWS`; gives the file's contents.
+
+    The limits are the best that were ever measured here, for all rows.
+    """
+    before = json.loads(path.read_text()) if path.exists() else facts
+    limits = Limits(**facts["limits"]).or_better(Limits(**before["limits"]))
+    rows = {**before.get("rows", {}), name: row}
+    ordered = {n: with_limit(rows[n], limits) for n in ROWS if n in rows}
+    contents = {**facts, "limits": asdict(limits), "rows": ordered}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(contents, indent=1) + "\n")
     return contents

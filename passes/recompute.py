@@ -7,7 +7,8 @@ pass. Where its readers fall apart into near and far ones, the far ones get a co
 pointwise chain that makes it, provided that all the chain reads is alive there anyway
 (sources, and values with later readers), that it costs few operations per element, and that
 it saves at least 64 KiB. So memory only falls. Every decision is recorded, with its numbers,
-in ctx.notes["recomputed"]. Skips what is fetched, and chains with reductions or products.
+in ctx.notes["recomputed"]. Skips what is fetched, and chains with reductions or products: what
+costs something is computed again only to keep within a budget, by `rematerialize`.
 Cost: one walk, and a bounded search per candidate. Nothing may merge equal nodes after it.
 """
 

@@ -5,7 +5,9 @@
         of h, given pre:     v3 = tanh(pre[...]); h = v3
 
 A part computes the same operations on the same operands over the same axes, so that its results
-have the same bits. What would not keep that promise is refused (see `part_of`).
+have the same bits. What would not keep that promise is refused: sums over outer axes, which a
+back end divides by what else the kernel does; and products that a compiler would now contract
+with the sums that they go into, as nothing else needs them any more (or the other way round).
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from dataclasses import replace
 from graphc.ir import loop
 from graphc.ir.loop import Access, Axis, Buffer, Kernel, Load, Ref, Stmt, Store
 from graphc.passes.fuse import reduces_outer
+
+_NO_PRODUCTS = frozenset({"add", "subtract", "maximum", "minimum", "where", "truediv", "sqrt"})
+_SUMS = frozenset({"add", "subtract", "negative"})  # a negated product goes on into sums
 
 
 def can_divide(kernel: Kernel) -> bool:
@@ -31,9 +36,8 @@ def part_of(
 ) -> Kernel | None:
     """The part of the kernel that stores `wanted`, reading what it needs of `given`.
 
-    `given` are other results of the same kernel, which are known by then. None where the part
-    sums over outer axes but is not the whole kernel: how a back end divides such sums depends
-    on what else the kernel does, and so do the last bits.
+    `given` are other results of the same kernel, which are known by then. None where the last
+    bits might be others than the whole kernel's.
     """
     known = _given_values(kernel, given - wanted, buffers)
     body: list[Stmt] = []
@@ -51,6 +55,8 @@ def part_of(
     if len(body) == len(kernel.body):
         return kernel
     part = replace(kernel, body=tuple(body))
+    if not _contracts_alike(kernel, part):
+        return None
     if any(isinstance(s, (loop.Reduce, loop.Dot)) for s in body):
         return None if reduces_outer(kernel) else part
     return _without_sums(part)
@@ -73,6 +79,39 @@ def _given_values(
 
 def _value(expr: loop.Expr, known: Mapping[str, Load]) -> loop.Expr:
     return known.get(expr.name, expr) if isinstance(expr, Ref) else expr
+
+
+def _contracts_alike(kernel: Kernel, part: Kernel) -> bool:
+    """True when no product of the part may be contracted that was not, or the reverse.
+
+    Compilers make one operation of a * b + c where all uses of the product are sums.
+    """
+    before, after = _uses(kernel), _uses(part)
+    for stmt in part.body:
+        if isinstance(stmt, loop.Let) and _may_be_product(stmt.value):
+            old, new = before.get(stmt.name, {}), after.get(stmt.name, {})
+            possible = any(uses and all(uses.values()) for uses in (old, new))
+            if possible and old.keys() != new.keys():
+                return False
+    return True
+
+
+def _may_be_product(expr: loop.Expr) -> bool:
+    return isinstance(expr, loop.Apply) and expr.dtype.is_floating and expr.op not in _NO_PRODUCTS
+
+
+def _uses(kernel: Kernel) -> dict[str, dict[str, bool]]:
+    """Per name who uses it (names and buffers), and whether a sum does, not a store."""
+    uses: dict[str, dict[str, bool]] = {}
+    for stmt in kernel.body:
+        assert isinstance(stmt, (loop.Let, loop.Reduce, loop.Dot, Store)), "one loop nest"
+        user = f"={stmt.access.buffer}" if isinstance(stmt, Store) else stmt.name
+        for expr in loop.expressions(stmt):
+            ops = {e.op for e in loop.walk(expr) if isinstance(e, loop.Apply)}
+            is_sum = isinstance(stmt, loop.Reduce) or not ops.isdisjoint(_SUMS)
+            for name in loop.refs(expr):
+                uses.setdefault(name, {})[user] = is_sum
+    return uses
 
 
 def _without_sums(kernel: Kernel) -> Kernel:

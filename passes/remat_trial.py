@@ -105,10 +105,8 @@ class Net:
         if writer >= self.program.commit or len(touched) < 2 or not can_divide(kernel):
             return None
         near, far = max(itertools.pairwise(touched), key=lambda pair: pair[1] - pair[0])
-        whole = part_of(kernel, {name}, frozenset(), self.program.buffers)
-        if far - near < 2 or whole is None:
+        if far - near < 2:
             return None
-        self._parts[name, frozenset()] = whole
         return Gap(writer, near, far)
 
     def _is_worth(self, name: str, least: float) -> bool:
@@ -127,7 +125,10 @@ class Net:
         return self._time(part) / self.program.buffers[name].nbytes, name
 
     def part(self, name: str, dropped: frozenset[str]) -> Kernel:
-        """What computes the value again, from results of the same kernel where they are known."""
+        """What computes the value again, from results of the same kernel where they are known.
+
+        The whole kernel, with all its results, where a part might give other bits.
+        """
         gap = self.gaps[name]
         middle = (gap.near + gap.far) / 2
         kernel = self.program.kernels[gap.writer]
@@ -137,8 +138,11 @@ class Net:
         )  # fmt: skip
         part = self._parts.get((name, given))
         if part is None:
-            part = part_of(kernel, {name}, given, self.program.buffers)
-            part = self._parts[name, given] = part or self._parts[name, frozenset()]
+            buffers = self.program.buffers
+            part = part_of(kernel, {name}, given, buffers) or part_of(
+                kernel, {name}, set(), buffers
+            )
+            part = self._parts[name, given] = part or kernel
         return part
 
     def rest(self, i: int, wanted: frozenset[str]) -> Kernel:
@@ -180,11 +184,11 @@ class Net:
             self._renamed[key] = renamed(kernel, names)
         return self._renamed[key]
 
-    def copy_of(self, name: str) -> str:
+    def copy_of(self, name: str, suffix: str = "_again") -> str:
         """The buffer of the value's copy."""
-        copy = f"{name}_again"
+        copy = f"{name}{suffix}"
         while copy in self.program.buffers:
-            copy += "_again"
+            copy += suffix
         if copy not in self.buffers:
             self.buffers[copy] = replace(self.buffers[name], name=copy)
             self.originals[copy] = name
@@ -237,8 +241,15 @@ class _Build:
                 stack += missing
                 continue
             names = {n: self.copies[n] for n in gone}
-            names[current] = self.copies[current] = self.net.copy_of(current)
+            names |= {n: self.result(n, current, now) for n in part.outputs}
             self.early.append(self.net.renamed(part, names))
+
+    def result(self, name: str, current: str, now: int) -> str:
+        """The buffer of one result of the kernel that is run again for the `current` one."""
+        if name not in self.copies and (name == current or self.is_gone(name, now)):
+            self.copies[name] = self.net.copy_of(name)
+            return self.copies[name]
+        return self.net.copy_of(name, f"_with_{current}")  # nobody reads it
 
     def without_dropped(self, kernel: Kernel, i: int) -> Kernel | None:
         """The kernel without results that nothing near reads; None when none is left."""

@@ -213,14 +213,15 @@ class _Search:
 def _note(
     program: Program, found: Program, budget: int, before: int, after: int, ctx: Context
 ) -> Rematerialized:
-    old, new = ({n for k in p.kernels for n in k.outputs} for p in (program, found))
+    old = {n for k in program.kernels for n in k.outputs}
+    new = {n for k in found.kernels for n in k.inputs} - old  # not what a copy gives besides
     flops = [sum(map(kernel_flops, p.kernels)) for p in (program, found)]
     times = [
         sum(seconds(k, p.buffers, ctx.target.name) for k in p.kernels) for p in (program, found)
     ]
     values = []
     for kernel in found.kernels:
-        again = [found.buffers[n] for n in kernel.outputs if n in new - old]
+        again = [found.buffers[n] for n in kernel.outputs if n in new]
         share = kernel_flops(kernel) / max(len(again), 1)
         where = str(kernel.where[-1]) if kernel.where else ""
         values += [Dropped(b.name, b.source, where, b.nbytes, share) for b in again]

@@ -19,7 +19,7 @@ from graphc.ir import loop
 from graphc.ir.dtypes import bfloat16, float32
 from graphc.ir.loop import Dot, Kernel, Let, Reduce
 
-_GROUP = 8  # row tiles that walk the columns together, so that they share them in the L2 cache
+GROUP = 8  # row tiles that walk the columns together, so that they share them in the L2 cache
 
 
 def prepared(kernel: Kernel) -> Kernel:
@@ -100,13 +100,13 @@ def _tile_numbers(function: Function, high: int, wide: int, batched: bool) -> tu
     if high == 1:
         return "0", tile
     writer = function.writer
-    writer.line(f"group = {tile} // {_GROUP * wide}")
-    if high % _GROUP:
-        writer.line(f"height = tl.minimum({high} - group * {_GROUP}, {_GROUP})")
+    writer.line(f"group = {tile} // {GROUP * wide}")
+    if high % GROUP:
+        writer.line(f"height = tl.minimum({high} - group * {GROUP}, {GROUP})")
     else:
-        writer.line(f"height = {_GROUP}")
-    writer.line(f"inside = {tile} % {_GROUP * wide}")
-    return f"(group * {_GROUP} + inside % height)", "(inside // height)"
+        writer.line(f"height = {GROUP}")
+    writer.line(f"inside = {tile} % {GROUP * wide}")
+    return f"(group * {GROUP} + inside % height)", "(inside // height)"
 
 
 def _operand(function: Function, body: Body, expr: loop.Expr, summed: Dim) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 from graphc.codegen.axes import simplified
 from graphc.codegen.module import Module
+from graphc.codegen.triton.candidates import tuning_key
 from graphc.codegen.triton.dot import emit_dot, prepared
 from graphc.codegen.triton.flat import emit_flat, emit_tiled
 from graphc.codegen.triton.function import Function
@@ -63,7 +65,7 @@ def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     if kernel.form == "group":
         return _emit_group(kernel, buffers, options)
     ready = simplified(prepared(kernel))
-    plan = schedule(ready, buffers, options)
+    plan = _plan(ready, buffers, options)
     if plan.recipe == "split":
         return _emit_split(kernel, ready, plan, buffers, options)
     function = Function(ready, buffers, options)
@@ -71,6 +73,15 @@ def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     stage = _stage(kernel.name, grid, function, plan)
     text = _header(kernel, buffers, _summary(plan)) + function.text(kernel.name)
     return _Emitted(text, Launch(kernel.name, plan.recipe, (stage,)))
+
+
+def _plan(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Schedule:
+    """The schedule by measurement where there is one, else by rule."""
+    if options.schedules:
+        chosen = options.schedules.get(tuning_key(kernel, buffers, options))
+        if chosen is not None:
+            return cast(Schedule, chosen)
+    return schedule(kernel, buffers, options)
 
 
 def _stage(name: str, grid: int, function: Function, plan: Schedule) -> Stage:
@@ -163,7 +174,8 @@ def _summary(plan: Schedule) -> str:
         "split": f"{plan.x} rows, steps of {plan.y}, {plan.chunks} chunks",
         "dot": f"tiles of {plan.x} x {plan.y} x {plan.k}",
     }  # fmt: skip
-    return f"{plan.recipe}: {sizes[plan.recipe]}"
+    note = f"; {plan.note}" if plan.note else ""
+    return f"{plan.recipe}: {sizes[plan.recipe]}, {plan.num_warps} warps{note}"
 
 
 def _header(kernel: Kernel, buffers: Mapping[str, Buffer], summary: str) -> str:

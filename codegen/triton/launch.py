@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from graphc.ir.dtypes import DType
 
@@ -12,6 +13,7 @@ from graphc.ir.dtypes import DType
 class Options:
     """What changes the emitted text besides the program.
 
+    `schedules` are by measurement instead of rule, by the kernel's key (see candidates.py).
     `tf32` lets tensor cores round float32 operands to 10 bits of mantissa; `interpret` avoids
     what Triton's interpreter cannot do; `processors` is the number of streaming multiprocessors
     that a launch should keep busy.
@@ -20,6 +22,7 @@ class Options:
     tf32: bool = False
     interpret: bool = False
     processors: int = 132
+    schedules: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

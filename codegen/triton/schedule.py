@@ -34,6 +34,7 @@ class Schedule:
     chunks: int = 1
     num_warps: int = 4
     num_stages: int = 2
+    note: str = ""  # of a measurement
 
 
 def schedule(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Schedule:

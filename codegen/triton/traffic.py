@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from graphc.codegen.axes import simplified
-from graphc.codegen.triton.dot import prepared
-from graphc.codegen.triton.function import Function
+from graphc.codegen.triton.dot import GROUP, prepared
+from graphc.codegen.triton.function import Function, blocks
 from graphc.codegen.triton.launch import Options
 from graphc.codegen.triton.levels import Passes, passes_of
 from graphc.codegen.triton.row import split_workspaces
@@ -132,18 +132,20 @@ def _walked(kernel: Kernel, passes: Passes, level: int) -> list[Access]:
 def _tiles_again(
     kernel: Kernel, plan: Schedule, buffers: Mapping[str, Buffer], options: Options, least: int
 ) -> int:
-    """Bytes of operands that every row or column of tiles reads, where no cache holds them."""
-    rows, columns, summed, _ = dot_axes(kernel)
-    m, n, k = (math.prod(kernel.axes[i].size for i in g) for g in (rows, columns, summed))
+    """Bytes of operands that tiles read again: those that run at once share what they read.
+
+    They are GROUP rows of tiles by as many columns as the processors hold.
+    """
+    del least
+    rows, columns, _, _ = dot_axes(kernel)
+    m, n = (math.prod(kernel.axes[i].size for i in g) for g in (rows, columns))
+    down, across = blocks(m, plan.x), blocks(n, plan.y)
+    rows_at_once = min(down, max(GROUP, options.processors // across))
+    columns_at_once = min(across, max(1, options.processors // rows_at_once))
+    times = blocks(across, columns_at_once), blocks(down, rows_at_once)
     dot = next(s for s in kernel.body if isinstance(s, loop.Dot))
-    total = 0
-    for operand, tiles in ((dot.a, -(-n // plan.y)), (dot.b, -(-m // plan.x))):
-        size = _bytes(loop.accesses(operand), kernel, buffers)
-        # the tiles that run at once share a strip of the operand; it is k deep
-        strip = k * max(plan.x, plan.y) * options.processors * operand.dtype.itemsize
-        if size > CACHE_BYTES and strip > CACHE_BYTES:
-            total += size * (tiles - 1)
-    return total
+    sizes = [_bytes(loop.accesses(e), kernel, buffers) for e in (dot.a, dot.b)]
+    return sum(x * (t - 1) for x, t in zip(sizes, times, strict=True) if x > CACHE_BYTES)
 
 
 __all__ = ["CACHE_BYTES", "Traffic", "traffic"]

@@ -84,6 +84,10 @@ class Settings:
         False, "GRAPHC_NATIVE_ASYNC", _flag, "let NumPy run a program until it is compiled as C"
     )
 
+    autotune: bool = _setting(
+        False, "GRAPHC_AUTOTUNE", _flag, "measure schedules of GPU kernels, and keep the quickest"
+    )
+
     def __post_init__(self) -> None:
         for f in fields(self):
             reason = _misfit(getattr(self, f.name), f.default, f.metadata["parse"])

@@ -34,6 +34,7 @@ from graphc.ir.loop import Buffer, Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Target
 from graphc.runtime.devices.triton_steps import Binder, Place, Step, launch_all
+from graphc.runtime.devices.triton_tuning import Timer, gpu_timer, host_timer, tuned_schedules
 from graphc.runtime.interrupts import uninterrupted
 
 _log = logging.getLogger("graphc")
@@ -64,6 +65,7 @@ class TritonDevice:
             processors = torch.cuda.get_device_properties(self.place).multi_processor_count
             self.stream = torch.cuda.current_stream(self.place)
             self.capture_stream = torch.cuda.Stream(self.place)
+        self.timer: Timer = host_timer if interpret else gpu_timer
         self.options = Options(interpret=interpret, processors=processors)
         self.target = Target("triton", fast_bytes=64 << 10)
 
@@ -76,9 +78,23 @@ class TritonDevice:
         stream: AbstractContextManager[object] = torch.cuda.stream(self.stream)
         return stream
 
-    def options_for(self, settings: Settings) -> Options:
-        """What is emitted for this GPU with these settings."""
-        return replace(self.options, tf32=settings.tf32)
+    def options_for(self, settings: Settings, program: Program) -> Options:
+        """What is emitted for this GPU with these settings, perhaps after measuring."""
+        options = replace(self.options, tf32=settings.tf32)
+        if not settings.autotune:
+            return options
+        with self.queue():
+            return replace(options, schedules=tuned_schedules(self, program, options, settings))
+
+    @property
+    def label(self) -> str:
+        """What measurements hold for."""
+        if self.interpret:
+            return "interpreter"
+        import torch
+        import triton
+
+        return f"{torch.cuda.get_device_name(self.place)}, triton {triton.__version__}"
 
     def empty(self, dtype: DType, count: int) -> Tensor:
         """Flat memory of `count` elements, as kernels see it (bool as int8), zeroed."""
@@ -133,7 +149,7 @@ class TritonDevice:
 
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its Triton source."""
-        return emit(program, self.options_for(settings)).kernels
+        return emit(program, self.options_for(settings, program)).kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +317,7 @@ class TritonExecutable:
         fetched = set(program.outputs) & set(program.updates)
         assert not fetched, f"{fetched} change before they are read: lowering must copy them"
         if built is None:
-            module = emit(program, device.options_for(settings))
+            module = emit(program, device.options_for(settings, program))
             built = Built(module, build(module.text))
         self.built = built
         self.memory = Memory(device, program, built.module, variables)

@@ -81,7 +81,7 @@ class KernelLaunch:
         One that spills is compiled once more, and is that one if it does not.
         """
         kernel, run = _loaded(self._kernel, self._grid)
-        if self._again is not None and getattr(kernel, "n_spills", 0):
+        if self._again is not None and getattr(kernel, "n_spills", False):
             other, run_other = _loaded(self._again(), self._grid)
             run = run if other.n_spills else run_other
         self._run = run

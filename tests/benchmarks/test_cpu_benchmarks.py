@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -267,8 +268,8 @@ def test_the_limit_is_the_larger_of_traffic_and_products() -> None:
     assert found.seconds(2e9, 0) == 2.0 and found.seconds(1e9, 5e10) == 5.0
     better = found.or_better(limits.Limits(2e9, 1e9))
     assert better == limits.Limits(2e9, 1e10)
-    workload = load("W8s")
-    assert found.of(workload) == pytest.approx(2 * 4096 * 4096 * 4 / 1e9)
+    assert limits.least_traffic(load("W8s", tiny=True)) == 2 * 7 * 33 * 4
+    assert limits.least_traffic(load("W1", tiny=True)) == 0.0
 
 
 @needs_compiler
@@ -293,10 +294,12 @@ def _contents() -> dict[str, Any]:
         "tf1": {"error": "results differ by 0.5, more than 0.001"},
         "onnxruntime": {"absent": "not installed: onnxruntime"},
     }  # fmt: skip
-    row = report.row_figures("softmax", 1e-3, 5e-4, contenders)
+    workload = replace(load("W8s", tiny=True), title="softmax", traffic=1e7)
+    found = limits.Limits(2e10, 1e11)
+    row = report.with_limit(report.row_figures(workload, contenders), found)
     return {
         "processor": "Some CPU", "threads": 2, "versions": {"torch": "2"},
-        "limits": {"bytes_per_s": 2e10, "flops_per_s": 1e11}, "rows": {"W8s": row},
+        "limits": asdict(found), "rows": {"W8s": row},
     }  # fmt: skip
 
 
@@ -305,7 +308,7 @@ def test_numpy_by_hand_and_who_failed_are_no_best_peer() -> None:
     assert row["best_peer"] == "jax"
     assert row["speedup"] == pytest.approx(2.0) and row["of_limit"] == pytest.approx(0.5)
     assert report.failures(row) == ["tf1: results differ by 0.5, more than 0.001"]
-    alone = report.row_figures("", 1e-3, 0.0, {"torch": _step(1.0)})
+    alone = report.row_figures(load("W1", tiny=True), {"torch": _step(1.0)})
     assert "speedup" not in alone and alone["best_peer"] == "torch"
 
 
@@ -326,12 +329,20 @@ def test_the_page_says_everything() -> None:
 
 def test_rows_are_added_to_those_measured_before(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
-    report.add_row(path, {"threads": 2}, "W9", {"title": "old"})
-    report.add_row(path, {"threads": 2}, "W9", {"title": "new"})
-    contents = report.add_row(path, {"threads": 4}, "W1", {"title": "first"})
+
+    def add(name: str, title: str, bytes_per_s: float) -> dict[str, Any]:
+        row = {**_contents()["rows"]["W8s"], "title": title}
+        facts = {"limits": asdict(limits.Limits(bytes_per_s, 1e11))}
+        return report.add_row(path, facts, name, row)
+
+    add("W9", "old", 1e10)
+    add("W9", "new", 4e10)
+    contents = add("W1", "first", 2e10)
     assert contents == json.loads(path.read_text())
-    assert list(contents["rows"]) == ["W1", "W9"] and contents["threads"] == 4
-    assert contents["rows"]["W9"] == {"title": "new"}
+    assert {n: r["title"] for n, r in contents["rows"].items()} == {"W1": "first", "W9": "new"}
+    assert list(contents["rows"]) == ["W1", "W9"]
+    assert contents["limits"]["bytes_per_s"] == 4e10  # the best that was seen, for every row
+    assert [r["of_limit"] for r in contents["rows"].values()] == pytest.approx([0.25, 0.25])
 
 
 def test_the_plot_is_drawn(tmp_path: Path) -> None:
@@ -364,7 +375,7 @@ def test_clocks_stand_after_each_launch() -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("row", ["W1", "W9"])
+@pytest.mark.parametrize("row", ["W1", "W2", "W9"])
 def test_kernels_are_profiled(row: str) -> None:
     per_kernel, whole, device = profile(load(row, tiny=True), steps=3)
     assert device.program is not None

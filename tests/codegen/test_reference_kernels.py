@@ -13,6 +13,7 @@ import pytest
 
 from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options
+from graphc.codegen.triton.candidates import candidates, tuning_key
 from graphc.codegen.triton.dot import prepared
 from graphc.codegen.triton.schedule import schedule
 from graphc.codegen.triton.traffic import CACHE_BYTES, traffic
@@ -159,3 +160,28 @@ def softmax_kernel(rows: int, length: int) -> tuple[Kernel, dict[str, Buffer]]:
         program = gc.explain(y, device="sm_90").program
     (kernel,) = program.kernels
     return kernel, dict(program.buffers)
+
+
+def test_bytes_of_a_product_that_no_cache_holds() -> None:
+    """Tiles of 64: 64 rows of them by 8 columns, of which 132 processors hold 16 by 8."""
+    import graphc as gc
+
+    with gc.Graph().as_default():
+        a, b = (gc.placeholder(gc.float32, s) for s in ([4096, 32768], [32768, 512]))
+        program = gc.explain(gc.matmul(a, b), device="sm_90").program
+    (kernel,) = program.kernels
+    found = traffic(kernel, program.buffers, Options())
+    assert found.least == 4 * (4096 * 32768 + 32768 * 512 + 4096 * 512)
+    assert found.moved == found.least + 4 * 32768 * 512 * (64 // 16 - 1)
+
+
+@pytest.mark.parametrize("length", [12288, 32000])
+def test_a_long_row_in_one_tile_fits(length: int) -> None:
+    """The candidate that reads a long row once spills nothing."""
+    kernel, buffers = softmax_kernel(256, length)
+    ready = simplified(prepared(kernel))
+    (plan,) = [p for p in candidates(ready, buffers, Options()) if p.recipe == "row"]
+    options = Options(schedules={tuning_key(ready, buffers, Options()): plan})
+    program = Program(buffers, (kernel,), (), (), ())
+    (made,) = compiled(program, 90, options)
+    assert made.recipe == "row" and made.stack_bytes == 0

@@ -35,7 +35,7 @@ from graphc.passes.context import Context
 from graphc.passes.fuse import fuse
 from graphc.passes.group_updates import group_updates
 from graphc.passes.lower import lower
-from graphc.passes.order import KernelGraph, depth_first, most_freed, order
+from graphc.passes.order import KernelGraph, depth_first, lives, most_freed, order
 from graphc.passes.pipeline import Bodies
 from graphc.passes.plan_memory import (
     ALIGNMENT,
@@ -320,6 +320,24 @@ def test_order_never_raises_the_peak(seed: int) -> None:
     computation = primitive(cut(outputs, (), [n.outputs[0] for n in feeds]))
     program, ctx = fused(computation)
     assert peak_bytes(order(program, ctx)) <= peak_bytes(program)
+
+
+def test_order_takes_of_equal_peaks_the_one_with_short_lives() -> None:
+    # t1 is read at once or late: the peak, at which c writes t3, is the same
+    sizes = {"t1": 64, "t2": 64, "t3": 640, "s": 1}
+    kernels = [step("a", "x", "t1", size=64), step("b", "x", "t2", size=64),
+               one_element("d", "t1", "s"), reading("c", ["t2"], "t3", sizes),
+               reading("last", ["s", "t3"], "y", {})]  # fmt: skip
+    late = [kernels[i] for i in (0, 1, 3, 2, 4)]
+    program = order(program_of(late, sizes), Context())
+    assert sum(lives(program)) <= sum(lives(program_of(kernels, sizes)))
+    assert sum(lives(program)) < sum(lives(program_of(late, sizes)))
+
+
+def test_sums_of_many_layers_stay_apart() -> None:
+    program, _ = compiled(training(8)[0])  # the gradients of eight biases
+    sums = [k for k in program.kernels if k.form == "row" and "sum_to_like" in k.name]
+    assert sums and all(len(k.outputs) <= 2 for k in sums)
 
 
 def test_decisions_follow_the_kernels_names() -> None:

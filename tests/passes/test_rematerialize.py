@@ -114,6 +114,27 @@ def test_part_of_sums_over_outer_axes_is_refused() -> None:
     assert part is not None and part.sizes == (N,)
 
 
+def derivative(*stores: loop.Store) -> Kernel:
+    """s = p * p, which goes into a sum (w = 1 - s) and elsewhere (v = exp(s))."""
+    body = (
+        let("s", "square", at("t", 1)), let("v", "exp", ref("s")),
+        let("w", "subtract", loop.Const(1.0, float32), ref("s")), *stores,
+    )  # fmt: skip
+    return Kernel("k", (Axis("i", N),), body)
+
+
+def test_part_in_which_a_product_could_be_contracted_is_refused() -> None:
+    kernel = derivative(store("u", "v", 1), store("x", "w", 1))
+    assert part_of(kernel, {"x"}, set(), BUFFERS) is None  # there is only 1 - s left
+    part = part_of(kernel, {"u"}, set(), BUFFERS)  # exp(s) is no sum
+    assert part is not None and part.outputs == ("u",)
+    assert part_of(kernel, {"u", "x"}, set(), BUFFERS) is kernel
+    stored = derivative(store("u", "s", 1), store("x", "w", 1))
+    assert part_of(stored, {"x"}, set(), BUFFERS) is None
+    given = part_of(stored, {"x"}, {"u"}, BUFFERS)
+    assert given is not None and given.inputs == ("u",)
+
+
 # -- the same bits within the budget
 
 
@@ -158,6 +179,34 @@ def test_random_graphs_forward_and_backward(fuse: bool) -> None:
         with np.errstate(all="ignore"):
             fitted += check_budgets(computation, given, fuse)
     assert fitted >= 5  # or nothing was tested
+
+
+def test_random_graphs_on_back_ends() -> None:
+    for device, seeds in (("numpy", range(40)), ("native", (3, 19))):
+        fitted = 0
+        for seed in seeds:
+            outputs, given = random_graph(chooser(seed), steps=16, exact=False, backward=True)
+            fitted += check_on_device(outputs, {n.outputs[0]: a for n, a in given.items()}, device)
+        assert fitted or device == "native"
+
+
+def check_on_device(outputs: list[Value], feeds: dict, device: str) -> int:
+    graph = outputs[0].node.graph
+    try:
+        free = gc.explain(outputs, feeds, device, graph)
+    except gc.errors.DeviceError:
+        return 0  # no compiler here
+    results = []
+    for budget in (None, max(free.arena_bytes * 9 // 10, 1)):
+        with gc.Session(graph=graph, device=device, memory_budget=budget) as session:
+            try:
+                with np.errstate(all="ignore"):
+                    results.append(session.run(outputs, feeds))
+            except MemoryBudgetError:
+                return 0
+    for got, want in zip(results[1], results[0], strict=True):
+        np.testing.assert_array_equal(got, want)
+    return 1
 
 
 @pytest.mark.parametrize("fuse", [True, False])

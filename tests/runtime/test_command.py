@@ -67,7 +67,8 @@ def test_an_onnx_model_becomes_a_bundle(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     with gc.Graph().as_default():
         x = gc.placeholder(gc.float32, [None, 3], name="images")
-        importlib.import_module("graphc.onnx").save({"scores": gc.tanh(x)}, tmp_path / "net.onnx", inputs={"images": x})
+        save = importlib.import_module("graphc.onnx").save
+        save({"scores": gc.tanh(x)}, tmp_path / "net.onnx", inputs={"images": x})
     done = run("compile", tmp_path / "net.onnx", "--shape", "images=2,3", "--target", "numpy",
                "-o", tmp_path / "b")  # fmt: skip
     assert done.exit_code == 0, done.output

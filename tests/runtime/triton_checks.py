@@ -17,8 +17,11 @@ from tests.runtime.triton_device_checks import CHECKS as DEVICE_CHECKS
 from tests.runtime.triton_device_checks import Check
 from tests.runtime.triton_random_checks import CHECKS as RANDOM_CHECKS
 from tests.runtime.triton_session_checks import CHECKS as SESSION_CHECKS
+from tests.runtime.triton_tuning_checks import CHECKS as TUNING_CHECKS
 
-CHECKS: Final[dict[str, Check]] = {**DEVICE_CHECKS, **RANDOM_CHECKS, **SESSION_CHECKS}
+CHECKS: Final[dict[str, Check]] = {
+    **DEVICE_CHECKS, **RANDOM_CHECKS, **SESSION_CHECKS, **TUNING_CHECKS,
+}  # fmt: skip
 
 
 def outcome(check: Check, device: TritonDevice) -> str | None:

@@ -49,7 +49,19 @@ GC_INLINE float gc_exp_sum_f32(float x, float low, int32_t scale) {
     return y * gc_power_of_2_f32(half) * gc_power_of_2_f32(k - half);
 }
 
-GC_INLINE float gc_exp_f32(float x) { return gc_exp_sum_f32(x, 0.0f, 0); }
+/* One limit is a minimum, the other a selection at the end: two in a row become six. What is
+ * computed below the lower one may be anything. */
+GC_INLINE float gc_exp_f32(float x) {
+    float c = 90.0f < x ? 90.0f : x; /* NaN passes */
+    float rounded = GC_FMA_F32(c, GC_LOG2E_F32, GC_ROUND_F32);
+    float n = rounded - GC_ROUND_F32;
+    float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, c);
+    r = GC_FMA_F32(n, -GC_LN2_LOW_F32, r);
+    float y = 1.0f + GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
+    int32_t k = (int32_t)(gc_bits_of(rounded) - 0x4b400000u), half = k >> 1;
+    y = y * gc_power_of_2_f32(half) * gc_power_of_2_f32(k - half);
+    return x < -104.5f ? 0.0f : y;
+}
 
 /* 2^(n-1) (1 + p) - 1/2, twice */
 GC_INLINE float gc_expm1_f32(float x) {
