@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-OTHERS = ("compile_time",)
+OTHERS = ("compile_time", "memory_planning")
 
 
 def _run_others(names: Sequence[str]) -> None:
@@ -15,6 +15,10 @@ def _run_others(names: Sequence[str]) -> None:
         from benchmarks import compile_time
 
         compile_time.main(())
+    if "memory_planning" in names:
+        from benchmarks import memory_planning
+
+        memory_planning.main(())
 
 
 def _cpu(options: argparse.Namespace) -> int:

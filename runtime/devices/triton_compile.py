@@ -1,8 +1,8 @@
 """Emitted Triton kernels to cubins for a named target; no GPU is needed.
 
 Triton brings its own assembler, ptxas. A cubin runs on drivers of the assembler's CUDA version and
-later ones: Triton 3.6 and 3.7 have CUDA 12.8 for sm_80 and sm_90; for sm_100 Triton 3.6 has CUDA
-12.9 or 13.0, 3.7 has CUDA 13.1.
+later ones. For sm_80 and sm_90, Triton 3.6 and 3.7 have CUDA 12.8; for sm_100, 3.6 has CUDA 12.9
+and 3.7 has 13.1: for a driver of CUDA 13.0, take 3.6.
 """
 
 from __future__ import annotations

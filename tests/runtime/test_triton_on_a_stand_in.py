@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import float32
 from graphc.runtime.devices.triton import TritonDevice
+from graphc.runtime.devices.triton_steps import KernelLaunch
 from tests.runtime.triton_device_checks import CHECKS, load, normal, op, placeholder
 from tests.runtime.triton_session_checks import strings_stay_on_the_host
 from tests.runtime.triton_stand_in import Gpu, stand_in
@@ -140,3 +143,31 @@ def test_a_kernel_that_fails_to_compile_leaves_the_device_usable(
     assert (executable.run([np.ones(4, np.float32)], 0)[0] == 2).all()
     with pytest.raises(AssertionError, match="loaded before"):
         KernelLaunch(None, (1, 1, 1), [])()
+
+
+class Spilling:
+    """A compiled kernel that spills so many words."""
+
+    def __init__(self, name: str, n_spills: int, log: list[str]) -> None:
+        self.name, self.n_spills, self.log = name, n_spills, log
+
+    def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
+        return lambda *_: self.log.append(self.name)
+
+
+@pytest.mark.parametrize(
+    ("spills", "spills_again", "runs"), [(0, 0, "first"), (2, 0, "again"), (2, 1, "first")]
+)
+def test_a_kernel_that_spills_is_compiled_again(spills: int, spills_again: int, runs: str) -> None:
+    pytest.importorskip("triton")
+    log: list[str] = []
+    asked: list[bool] = []
+
+    def again() -> Spilling:
+        asked.append(True)
+        return Spilling("again", spills_again, log)
+
+    launch = KernelLaunch(Spilling("first", spills, log), (1, 1, 1), [], again)
+    launch.load()
+    launch()
+    assert log == [runs] and len(asked) == bool(spills)
