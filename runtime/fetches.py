@@ -7,6 +7,7 @@ function of their values (so a summary becomes the bytes of an event).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from graphc.ir.dtypes import as_dtype
 from graphc.ir.errors import DTypeError, FeedError, FetchError, NameNotFoundError, ShapeError
 from graphc.ir.graph import Graph, Node, Value, as_array
-from graphc.ir.types import format_shape
+from graphc.ir.types import Shape, format_shape
 
 
 def fetch_element(x: Any, graph: Graph) -> Value | Node:
@@ -128,13 +129,18 @@ def feed_array(value: Value, data: Any) -> np.ndarray:
     return array
 
 
+@functools.lru_cache(maxsize=4096)
+def _fits(shape: Shape, given: tuple[int, ...]) -> bool:
+    """True where only unknown dims differ; remembered, as steps are fed the same shapes."""
+    return len(shape) == len(given) and all(
+        isinstance(d, str) or d == n for d, n in zip(shape, given, strict=True)
+    )
+
+
 def _check_shape(value: Value, array: np.ndarray) -> None:
     shape = value.type.shape
     assert shape is not None
-    fits = len(shape) == array.ndim and all(
-        isinstance(d, str) or d == n for d, n in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(shape, array.shape):
         where = f" ({value.node.where})" if value.node.where else ""
         raise FeedError(
             f"cannot feed an array of shape {format_shape(array.shape)} for {value.name!r} of "

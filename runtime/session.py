@@ -121,6 +121,8 @@ class _Prepared:
     def arrays(self, session: Session, data: Iterable[Any]) -> list[np.ndarray]:
         """What is fed, then what the host's sources supply."""
         arrays = [feed_array(v, x) for v, x in zip(self.given, data, strict=True)]
+        if not self.sources:
+            return arrays
         fed = {v.node: x for v, x in zip(self.given, arrays, strict=True)}
         for source, wanted in zip(self.sources, self.pulled, strict=True):
             needed = _known(source.needs, fed) if source.needs else ()

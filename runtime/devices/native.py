@@ -116,6 +116,11 @@ def _at(address: int | None, dtype: DType, shape: tuple[int, ...]) -> np.ndarray
     return array
 
 
+def _is_plain(x: np.ndarray) -> bool:
+    flags = x.flags
+    return flags.c_contiguous and flags.aligned
+
+
 def _misfit(buffer: loop.Buffer, x: np.ndarray) -> str:
     wanted = f"{buffer.dtype}{list(buffer.shape)}"
     return f"input {buffer.name!r} must be {wanted}, got {x.dtype}{list(x.shape)}"
@@ -214,7 +219,7 @@ class NativeExecutable:
     def run(self, feeds: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
         """Run once; see graphc.runtime.devices.base.Executable."""
         table = self._table
-        flat = [np.require(x, requirements=("C", "A")) for x in feeds]
+        flat = [x if _is_plain(x) else np.require(x, requirements=("C", "A")) for x in feeds]
         for (buffer, slot), x in zip(self._inputs, flat, strict=True):
             if x.shape != buffer.shape or x.dtype != buffer.dtype.numpy:  # C would go astray
                 raise DeviceError(_misfit(buffer, x))
