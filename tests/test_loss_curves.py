@@ -93,12 +93,13 @@ def _torch_losses(name: str, values: dict[str, np.ndarray], batches: list[Any]) 
     return losses
 
 
+@pytest.mark.parametrize("device", ["numpy", "native"])
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name.replace(" ", "_"))
-def test_loss_curve(network: Network, digits: Dataset) -> None:
+def test_loss_curve(network: Network, device: str, digits: Dataset) -> None:
     epochs = -(-STEPS * BATCH // len(digits.train_labels)) + 1
     batches = list(digits.batches(BATCH, seed=3, epochs=epochs, drop_remainder=True))[:STEPS]
     assert len(batches) == STEPS
-    with gc.Graph().as_default(), gc.Session(device="numpy") as session:
+    with gc.Graph().as_default(), gc.Session(device=device) as session:
         built = build(network)
         session.run(gc.global_variables_initializer())
         rng = np.random.default_rng(0)
