@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from graphc.codegen.axes import strides_of
 from graphc.codegen.native.body import Body, pointers
 from graphc.codegen.native.spelling import literal, loaded
 from graphc.codegen.native.text import KernelText, Place
@@ -20,6 +21,7 @@ from graphc.ir import loop
 from graphc.ir.dtypes import float32
 from graphc.ir.loop import Kernel
 
+GROUP = 64  # GC_GROUP of graphc.h
 _LEAST_WORK = 1 << 12  # multiplications; below, loops are as quick
 _LEAST_RUN = 8  # numbers of a row that lie side by side, for rows to be read where they are
 _MOST_LINES = 1024  # cache lines of a few rows that lie across them, and stay in the cache
@@ -114,7 +116,7 @@ def second_sources(product: Product) -> frozenset[str]:
 
 def packed_bytes(kernel: Kernel, product: Product) -> int:
     """Bytes of the packed second factor."""
-    wide = -(-_extent(kernel, product.columns) // 64) * 64
+    wide = -(-_extent(kernel, product.columns) // GROUP) * GROUP
     return 4 * wide * _extent(kernel, product.depth)
 
 
@@ -155,7 +157,7 @@ class _Emitter:
             f".computed = {int(not step)}, .across = {int(across)}, .kept = {self.place.kept},\n"
             f"    .rows = {name}_rows, .pack = {name}_pack, .finish = {name}_finish,\n}};"
         )
-        wide = -(-n // 64) * 64
+        wide = -(-n // GROUP) * GROUP
         partial = 8 * m * wide if m * wide <= _MOST_PARTIAL else 0
         scratch = max(packed_bytes(kernel, p), 4 * partial)
         return KernelText([*self.functions, plan], [f"GC_MATMUL(&{name}, b);"], scratch)
@@ -314,7 +316,7 @@ class _Emitter:
         self._function("pack", "float *to, long batch, long n0, long n1, long d0, long d1")
 
     def _columns(self, stack: ExitStack, p: Product, size: int, simd: bool) -> None:
-        limit = "GC_PANEL" if size % 64 == 0 else "width"
+        limit = "GC_PANEL" if size % GROUP == 0 else "width"
         pragma = "#pragma omp simd\n" if simd else ""
         header = f"{pragma}for (long j = 0; j < {limit}; j++)"
         stack.enter_context(self.body.text.block(header, p.columns, ["const long n = start + j;"]))
@@ -360,14 +362,22 @@ class _Emitter:
     # -- what comes after
 
     def _finish(self) -> None:
-        p, text = self.product, self.body.text
+        p, kernel = self.product, self._merged_rows()
+        self.body = Body(kernel, self.place.names, self.place.buffers)
+        text = self.body.text
         self._decode("batch", p.batch)
         with ExitStack() as stack:
             stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
-            self._decode("m", p.rows)
+            self._decode("m", p.rows, kernel)
             text.line("const float *row = sums + (m - m0) * stride;")
-            header = "#pragma omp simd\nfor (long n = n0; n < n1; n++)"
-            stack.enter_context(text.block(header, p.columns))
+            if _extent(kernel, p.columns) % GROUP == 0:  # a loop of known length
+                header = "for (long start = n0; start < n1; start += GC_GROUP)"
+                stack.enter_context(text.block(header))
+                header = "#pragma omp simd\nfor (long j = 0; j < GC_GROUP; j++)"
+                first = ["const long n = start + j;"]
+            else:
+                header, first = "#pragma omp simd\nfor (long n = n0; n < n1; n++)", []
+            stack.enter_context(text.block(header, p.columns, first))
             self._decode("n", p.columns)
             text.blocks[-1].names[p.dot.name] = "row[n - n0]"
             reduced = set(self.kernel.reduced)
@@ -397,9 +407,25 @@ class _Emitter:
 
     # -- text
 
-    def _decode(self, index: str, axes: Sequence[int]) -> None:
+    def _merged_rows(self) -> Kernel:
+        """The kernel with the rows' axes as one, where what comes after walks them as one."""
+        kernel, p = self.kernel, self.product
+        reduced, scope = set(kernel.reduced), self.body.scope
+        own = [s for s in (*p.before, *p.after)
+               if not isinstance(s, loop.Let) or not scope[s.name] & reduced]  # fmt: skip
+        strides = strides_of(replace(kernel, body=tuple(own)))
+        pairs = list(zip(p.rows, p.rows[1:], strict=False))
+        if any(s[i] != s[j] * kernel.sizes[j] for s in strides for i, j in pairs):
+            return kernel
+        axes = list(kernel.axes)
+        for i in p.rows:
+            size = _extent(kernel, p.rows) if i == p.rows[-1] else 1
+            axes[i] = replace(axes[i], size=size)
+        return replace(kernel, axes=tuple(axes))
+
+    def _decode(self, index: str, axes: Sequence[int], kernel: Kernel | None = None) -> None:
         """Variables for axes that one index walks, in the innermost block."""
-        kernel, text = self.kernel, self.body.text
+        kernel, text = kernel or self.kernel, self.body.text
         text.blocks[-1].axes |= frozenset(axes)
         size = 1
         for i in reversed(axes):

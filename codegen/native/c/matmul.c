@@ -20,7 +20,7 @@
 #define VECTOR_BYTES 16
 #define GC_ROWS 6
 #endif
-#define K_BLOCK 384           /* of a panel, which then stays in the first cache */
+#define K_BLOCK 512           /* of a panel, which then stays in the first cache */
 #define MOST_ROWS 96          /* of a block */
 #define SPACE_BYTES (1 << 18) /* of computed rows, which then stay in the second cache */
 #define PARTS 8               /* of a depth that is cut: the same with any number of threads */
@@ -125,8 +125,9 @@ static void take_rows(const gc_matmul *p, gc_buffers b, rows_t *rows, long batch
 static void add_product(const rows_t *rows, const float *group, long width, float *sums,
                         long stride, long add) {
     long depth = rows->runs * rows->length;
-    long block = least(rows->length, K_BLOCK), runs = K_BLOCK / (block ? block : 1);
-    if (block < rows->length) runs = 1; /* of a long run, parts one after the other */
+    long blocks = (rows->length + K_BLOCK - 1) / K_BLOCK; /* of a run, nearly equal */
+    long block = blocks ? (rows->length + blocks - 1) / blocks : 1;
+    long runs = blocks > 1 ? 1 : K_BLOCK / block;
     long tiles = (rows->count + GC_ROWS - 1) / GC_ROWS; /* of nearly the same height */
     for (long s = 0; s < rows->runs; s += runs)
         for (long at = 0; at < rows->length; at += block) {
