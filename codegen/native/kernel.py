@@ -185,7 +185,9 @@ class LoopNest(Nest):
                     self._line(combine(stmt.op, stmt.dtype, name, part))
         elif phase.inside:
             with ExitStack() as stack:
-                inside, streamed = self._streamed(phase.inside)
+                # with expensive values it waits for arithmetic, not for memory
+                whole = list(phase.inside), list[tuple[loop.Store, str]]()
+                inside, streamed = whole if kept else self._streamed(phase.inside)
                 self._reduce_loops(stack, self.kernel.reduced, reduces, names)
                 self._statements(inside, by_name(reduces, names), kept)
                 for store, row in streamed:
