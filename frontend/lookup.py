@@ -12,7 +12,8 @@ from graphc.frontend.arguments import as_value, constant_value
 from graphc.frontend.framework import no_op
 from graphc.ir.dtypes import DType, as_dtype, int64, string
 from graphc.ir.errors import AttributeValueError, DTypeError, UnsupportedOp
-from graphc.ir.graph import Node, Value, as_array
+from graphc.ir.graph import Node, Value
+from graphc.ir.literal import as_array
 from graphc.ir.table import OPS
 
 

@@ -11,7 +11,8 @@ from graphc.frontend.arguments import as_value, constant_value, is_tensor, stati
 from graphc.frontend.sparse import SparseTensor
 from graphc.ir.dtypes import DType, as_dtype
 from graphc.ir.errors import AttributeValueError, DTypeError, UnsupportedOp
-from graphc.ir.graph import Value, as_array
+from graphc.ir.graph import Value
+from graphc.ir.literal import as_array
 from graphc.ir.ops.records import Feature
 from graphc.ir.table import OPS
 

@@ -19,8 +19,9 @@ from graphc.frontend.arguments import (
 from graphc.frontend.framework import name_scope
 from graphc.ir.dtypes import as_dtype, bool_, float32, float64, int32, int64
 from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
-from graphc.ir.graph import Value, as_array, convert, get_default_graph
+from graphc.ir.graph import Value, convert, get_default_graph
 from graphc.ir.graph import constant as _constant
+from graphc.ir.literal import as_array
 from graphc.ir.table import OPS
 from graphc.ir.types import as_shape, format_shape, may_equal
 

@@ -19,11 +19,11 @@ from graphc.frontend import array as ar
 from graphc.frontend.arguments import constant_value, is_tensor, static_ints
 from graphc.ir.dtypes import DType, as_dtype, int32
 from graphc.ir.errors import AttributeValueError, DTypeError, ShapeError
-from graphc.ir.graph import TensorShape, Value, convert
+from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops.source import placeholder
 from graphc.ir.table import OPS
-from graphc.ir.types import UNKNOWN, Shape, merge_shapes
+from graphc.ir.types import UNKNOWN, Shape, TensorShape, merge_shapes
 
 Index: TypeAlias = "int | Value"
 Write: TypeAlias = tuple[Index, Value]

@@ -10,17 +10,9 @@ from graphc.frontend.framework import GraphKeys, add_to_collections, group, name
 from graphc.frontend.state import state_of
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import GraphError, ShapeError
-from graphc.ir.graph import (
-    Graph,
-    Node,
-    TensorShape,
-    Value,
-    convert,
-    default_session,
-    get_default_graph,
-)
+from graphc.ir.graph import Graph, Node, Value, convert, default_session, get_default_graph
 from graphc.ir.table import OPS
-from graphc.ir.types import Shape, as_shape, merge_shapes
+from graphc.ir.types import Shape, TensorShape, as_shape, merge_shapes
 
 # To a type checker a variable is a tensor: it goes wherever one goes, with all operators.
 if TYPE_CHECKING:

@@ -354,18 +354,14 @@ from graphc.ir.dtypes import (
 from graphc.ir.dtypes import (
     bool_ as bool,
 )
-from graphc.ir.graph import (
-    Graph,
-    TensorShape,
-    get_default_graph,
-    reset_default_graph,
-)
+from graphc.ir.graph import Graph, get_default_graph, reset_default_graph
 from graphc.ir.graph import (
     Node as Operation,
 )
 from graphc.ir.graph import (
     Value as Tensor,
 )
+from graphc.ir.types import TensorShape
 from graphc.runtime.bundle import load_bundle, write_bundle
 from graphc.runtime.explain import explain
 from graphc.runtime.options import (

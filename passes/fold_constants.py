@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.ir.computation import Computation, clone, rewrite
-from graphc.ir.graph import CONSTANT, Literal, Node, Value
+from graphc.ir.graph import CONSTANT, Node, Value
+from graphc.ir.literal import Literal
 from graphc.ir.table import Kind
 from graphc.passes.context import Context
 from graphc.passes.rules import scalar_of, single_source, splat

@@ -24,7 +24,8 @@ from graphc.ir import loop, views
 from graphc.ir.computation import Computation
 from graphc.ir.dtypes import DType, bool_, int64, uint8
 from graphc.ir.errors import UnsupportedOp
-from graphc.ir.graph import Literal, Node, Value
+from graphc.ir.graph import Node, Value
+from graphc.ir.literal import Literal
 from graphc.ir.loop import Access, Apply, Axis, Buffer, Const, Expr, Kernel, Linear, Load, Ref
 from graphc.ir.ops import control
 from graphc.ir.ops.contract import parse_spec

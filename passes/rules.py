@@ -21,7 +21,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from graphc.ir.computation import Computation, clone, rewrite
-from graphc.ir.graph import CONSTANT, Literal, Node, Value
+from graphc.ir.graph import CONSTANT, Node, Value
+from graphc.ir.literal import Literal
 from graphc.ir.ops.movement import broadcast_to_shape
 from graphc.ir.table import Kind, Op
 from graphc.ir.types import TensorType

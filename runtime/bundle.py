@@ -29,7 +29,8 @@ from graphc.ir.errors import (
     ShapeError,
     UnsupportedOp,
 )
-from graphc.ir.graph import Graph, Node, Value, as_array
+from graphc.ir.graph import Graph, Node, Value
+from graphc.ir.literal import as_array
 from graphc.ir.loop import Program, format_program
 from graphc.ir.loop_json import Decoder, Encoder
 from graphc.ir.settings import Settings

@@ -15,7 +15,8 @@ import numpy as np
 
 from graphc.ir.dtypes import as_dtype
 from graphc.ir.errors import DTypeError, FeedError, FetchError, NameNotFoundError, ShapeError
-from graphc.ir.graph import Graph, Node, Value, as_array
+from graphc.ir.graph import Graph, Node, Value
+from graphc.ir.literal import as_array
 from graphc.ir.types import Shape, format_shape
 
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from graphc.codegen.expressions import bare, title
 from graphc.codegen.native.spelling import (
     SUFFIX,
     VALUE,
@@ -47,8 +48,8 @@ class Body:
         if value.isidentifier():
             block.names[stmt.name] = value
             return
-        name = self.text.fresh(_title(stmt.value))
-        block.lines.append(f"const {VALUE[stmt.value.dtype]} {name} = {_bare(value)};")
+        name = self.text.fresh(title(stmt.value))
+        block.lines.append(f"const {VALUE[stmt.value.dtype]} {name} = {bare(value)};")
         block.names[stmt.name] = name
 
     def store(self, stmt: loop.Store) -> None:
@@ -57,7 +58,7 @@ class Body:
         value = self.value(stmt.value)
         target, conditions = self.place(stmt.access)
         when = f"if ({' && '.join(conditions)}) " if conditions else ""
-        self.text.line(f"{when}{target} = {_bare(to_store(value, dtype))};")
+        self.text.line(f"{when}{target} = {bare(to_store(value, dtype))};")
         for block in self.text.blocks:  # what was loaded from there may have changed
             for expr in [e for e in block.loads if _reads(e, stmt.access.buffer)]:
                 del block.loads[expr]
@@ -96,9 +97,9 @@ class Body:
     def _named(self, text: str, expr: Expr, level: int) -> str:
         if text.isidentifier():
             return text
-        name = self.text.fresh(_title(expr))
+        name = self.text.fresh(title(expr))
         block = self.text.blocks[level]
-        block.lines.append(f"const {VALUE[expr.dtype]} {name} = {_bare(text)};")
+        block.lines.append(f"const {VALUE[expr.dtype]} {name} = {bare(text)};")
         return name
 
     def _element(self, expr: loop.Load | loop.Gather, level: int) -> str:
@@ -113,7 +114,7 @@ class Body:
         base = (expr.pieces[0] if isinstance(expr, loop.Load) else expr.access).buffer
         name = self.text.fresh(self.names[base])
         block = self.text.blocks[own]
-        block.lines.append(f"const {VALUE[expr.dtype]} {name} = {_bare(text)};")
+        block.lines.append(f"const {VALUE[expr.dtype]} {name} = {bare(text)};")
         block.loads[expr] = name
         return name
 
@@ -211,20 +212,3 @@ def flat_index(kernel: Kernel, axes: Sequence[int]) -> str:
 
 def _reads(expr: Expr, buffer: str) -> bool:
     return any(a.buffer == buffer for a in loop.accesses(expr))
-
-
-def _title(expr: Expr) -> str:
-    """What a value is called: after its op."""
-    while isinstance(expr, loop.Apply) and expr.op == "cast":
-        (expr,) = expr.args
-    return expr.op if isinstance(expr, loop.Apply) else "v"
-
-
-def _bare(text: str) -> str:
-    """The text without parentheses around the whole of it."""
-    depth = 0
-    for i, c in enumerate(text):
-        depth += (c == "(") - (c == ")")
-        if depth == 0 and i < len(text) - 1:
-            return text
-    return text[1:-1] if text.startswith("(") and text.endswith(")") else text

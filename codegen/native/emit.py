@@ -64,10 +64,10 @@ class Kept:
     sources: frozenset[str]
 
 
-def table_of(program: Program, captured: Sequence[str] = ()) -> dict[str, int]:
+def table_of(program: Program, kept: Mapping[str, Kept]) -> dict[str, int]:
     """The slot of each buffer; slot 0 is the host's. Constants of programs inside come last,
     under the name `kernel/number/buffer`, and what products keep, under `kernel/packed`."""
-    names = [*program.buffers, *inner_constants(program), *kept_memory(program, captured)]
+    names = [*program.buffers, *inner_constants(program), *kept]
     return {name: i for i, name in enumerate(names, start=1)}
 
 
@@ -123,19 +123,20 @@ def c_names(buffers: Mapping[str, Buffer]) -> dict[str, str]:
 
 
 def emit(program: Program) -> Module:
-    """The unit's text, each kernel's part of it, and the routines that the host computes."""
-    unit = Unit()
-    launches = emit_program(program, "", unit)
+    """The unit's text and each kernel's part of it. Its `launches` say what the loader must know:
+    the routines that the host computes, the table's slots, and the memory that products keep."""
+    unit, kept = Unit(), kept_memory(program)
+    slots = table_of(program, kept)
+    launches = emit_program(program, "", unit, slots)
     body = "\n".join(["int program(gc_buffers b) {", *("    " + line for line in launches), "}"])
     text = "\n\n".join([HEADER + INCLUDE, *unit.functions, body]) + "\n"
-    return Module(text, unit.kernels, {"routines": tuple(unit.routines)}, unit.scratch_bytes)
+    told = {"routines": tuple(unit.routines), "slots": slots, "kept": kept}
+    return Module(text, unit.kernels, told, unit.scratch_bytes)
 
 
-def emit_program(
-    program: Program, prefix: str, unit: Unit, captured: Sequence[str] = ()
-) -> list[str]:
+def emit_program(program: Program, prefix: str, unit: Unit, slots: Mapping[str, int]) -> list[str]:
     """The functions of a program's kernels into the unit; gives the lines that run them."""
-    slots, names = table_of(program, captured), c_names(program.buffers)
+    names = c_names(program.buffers)
     lines: list[str] = []
     for kernel in program.kernels:
         kept = slots.get(f"{kernel.name}/packed", 0)
@@ -175,7 +176,7 @@ def _shared(about: str, text: KernelText, place: Place, unit: Unit) -> list[str]
 def _what_it_does(text: KernelText, place: Place) -> tuple[str, tuple[int, ...]]:
     """The text without names of its own, the same for kernels that differ in buffers alone; and
     the slots in the order of their first use."""
-    names = {c: n for n, c in place.names.items()}
+    names = frozenset(place.names.values())
     seen: dict[str, int] = {}
     slots: dict[int, int] = {}
 
@@ -183,14 +184,13 @@ def _what_it_does(text: KernelText, place: Place) -> tuple[str, tuple[int, ...]]
         word = match.group(0)
         if match.group(1) is not None:
             return f"b[#{slots.setdefault(int(match.group(1)), len(slots))}]"
-        if word.startswith(place.name):
-            return "@" + word[len(place.name) :]
         base, _, ending = word.rpartition("_")
         if word in names:
             return f"#{seen.setdefault(word, len(seen))}"
         if base in names and ending.isdigit():
             return f"#{seen.setdefault(base, len(seen))}_{ending}"
-        return word
+        own = word.startswith(place.name)
+        return "@" + word[len(place.name) :] if own else word
 
     whole = "\n".join([*text.functions, *text.launches])
     kept = re.compile(r"\.kept = (\d+)")
@@ -216,15 +216,14 @@ def _kernel(kernel: Kernel, program: Program, place: Place, unit: Unit) -> Kerne
     if isinstance(stmt, loop.Call):
         return emit_routine(stmt, place) or _call(stmt, program, place, unit)
     assert isinstance(stmt, (loop.Repeat, loop.Branch))
-    bodies = []
+    bodies, tables = [], []
     for number, inner in enumerate(stmt.programs):
         inside = f"{place.name}_{number}"
-        launches = emit_program(inner, f"{inside}_", unit, captured_of(kernel, inner))
+        slots = table_of(inner, kept_memory(inner, captured_of(kernel, inner)))
+        tables.append(control.Table(inner, slots))
+        launches = emit_program(inner, f"{inside}_", unit, slots)
         header = f"static int {inside}(gc_buffers b) {{"
         bodies.append("\n".join([header, *("    " + line for line in launches), "}"]))
-    tables = [
-        control.Table(inner, table_of(inner, captured_of(kernel, inner))) for inner in stmt.programs
-    ]
     function = control.emit(kernel, place, tables)
     return KernelText([*bodies, function], [f"if ({place.name}(b)) return 1;"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graphc.codegen.expressions import bare, title
 from graphc.codegen.triton.names import Namer, literal, triton_type, typed_literal
 from graphc.codegen.triton.tile import Tile, Writer
 from graphc.ir import loop
@@ -51,15 +52,15 @@ class Body:
 
     def let(self, stmt: loop.Let) -> None:
         """name = value."""
-        title = self.titles.get(stmt.name, _title(stmt))
-        self.names[stmt.name] = self.named(self.expr(stmt.value), title)
+        base = self.titles.get(stmt.name) or title(stmt.value)
+        self.names[stmt.name] = self.named(self.expr(stmt.value), base)
 
     def named(self, term: Term, base: str) -> Term:
         """The term under a name of its own."""
         if term.is_name:
             return term
         name = self.namer.fresh(base)
-        self.writer.line(f"{name} = {_bare(term.text)}")
+        self.writer.line(f"{name} = {bare(term.text)}")
         return Term(name, term.dims, True)
 
     def store(self, stmt: loop.Store) -> None:
@@ -216,24 +217,6 @@ class Body:
         if term.dims == wanted:
             return term.text
         return f"tl.broadcast_to({term.text}, {self.tile.shape(wanted)})"
-
-
-def _title(stmt: loop.Let) -> str:
-    """What a value is called that has no buffer of its own: after its op."""
-    value = stmt.value
-    while isinstance(value, loop.Apply) and value.op == "cast":
-        (value,) = value.args
-    return value.op if isinstance(value, loop.Apply) else "value"
-
-
-def _bare(text: str) -> str:
-    """The text without parentheses around the whole of it."""
-    depth = 0
-    for i, c in enumerate(text):
-        depth += (c == "(") - (c == ")")
-        if depth == 0 and i < len(text) - 1:
-            return text
-    return text[1:-1] if text.startswith("(") else text
 
 
 def titles_of(kernel: loop.Kernel, buffers: Mapping[str, Buffer]) -> dict[str, str]:

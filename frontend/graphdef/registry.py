@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import numpy as np
 
 from graphc.frontend.arguments import constant_value
+from graphc.frontend.entering import entering
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import UnsupportedOp
 from graphc.ir.graph import Value
@@ -95,15 +96,4 @@ class Call:
 Result: TypeAlias = "Value | Sequence[Value] | None"
 Converter: TypeAlias = Callable[[Call], Result]
 CONVERTERS: Final[dict[str, Converter]] = {}
-
-
-def converter(*names: str) -> Callable[[Converter], Converter]:
-    """Enter a function as the meaning of these ops."""
-
-    def enter(function: Converter) -> Converter:
-        for name in names:
-            assert name not in CONVERTERS, f"two converters of {name}"
-            CONVERTERS[name] = function
-        return function
-
-    return enter
+converter: Final = entering(CONVERTERS)

@@ -7,6 +7,7 @@ onnx package as far as it can; then its nodes are converted one by one (importer
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ from graphc.ir.types import UNKNOWN, Shape
 
 _LARGE: Final = 1 << 20  # a size whose elements are not listed one by one
 _OVERRIDABLE: Final = 4  # IR version since which an initializer need not be an input
+
+_log = logging.getLogger("graphc")
 
 
 @dataclass
@@ -183,7 +186,8 @@ def _inferred(proto: Any) -> Mapping[str, tuple[str, Shape | None]]:
     try:
         with _without_large_sizes(proto):
             graph = onnx_package().shape_inference.infer_shapes(proto, data_prop=True).graph
-    except Exception:  # inference is a help, not a judge: what it cannot do, converters say
+    except Exception as error:  # a help, not a judge: what is wrong, converters say by name
+        _log.info("onnx cannot infer this model's shapes: %s", error)
         graph = proto.graph
     found = {}
     for info in (*graph.input, *graph.output, *graph.value_info):

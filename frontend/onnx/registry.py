@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from graphc.frontend.entering import entering
 from graphc.ir.computation import topological_order
 from graphc.ir.errors import ModelError, UnsupportedOp
 from graphc.ir.graph import Value
@@ -107,18 +108,7 @@ class Call:
 Converter: TypeAlias = Callable[[Call], "Value | Sequence[Value]"]
 
 CONVERTERS: Final[dict[str, Converter]] = {}
-
-
-def converter(*names: str) -> Callable[[Converter], Converter]:
-    """Enter a function as the meaning of these operators."""
-
-    def enter(function: Converter) -> Converter:
-        for name in names:
-            assert name not in CONVERTERS, f"two converters of {name}"
-            CONVERTERS[name] = function
-        return function
-
-    return enter
+converter: Final = entering(CONVERTERS)
 
 
 def known_value(value: Value) -> np.ndarray:

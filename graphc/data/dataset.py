@@ -54,7 +54,7 @@ class Run:
 Make = Callable[[Run], Iterator[Element]]
 
 
-class Dataset:
+class Dataset(el.Specified):
     """Elements of one specification; `make(run)` begins to give them.
 
     `needs`: the graph's tensors whose values a run must know.
@@ -68,21 +68,6 @@ class Dataset:
         self.element_spec = spec
         self.needs: tuple[Value, ...] = tuple(dict.fromkeys([*inherited, *own]))
         self.iterate = make
-
-    @property
-    def output_types(self) -> Any:
-        """The dtypes, in the elements' form."""
-        return el.map_leaves(lambda t: t.dtype, self.element_spec)
-
-    @property
-    def output_shapes(self) -> Any:
-        """The shapes, in the elements' form."""
-        return el.map_leaves(el.user_shape, self.element_spec)
-
-    @property
-    def output_classes(self) -> Any:
-        """The class of each leaf: a tensor."""
-        return el.map_leaves(lambda _: Value, self.element_spec)
 
     def __iter__(self) -> Iterator[Element]:
         """The elements as NumPy arrays, without a session; for datasets made of constants."""

@@ -15,8 +15,9 @@ from graphc.frontend import nest
 from graphc.frontend.arguments import is_tensor
 from graphc.ir.dtypes import as_dtype, blank
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import TensorShape, Value, as_array, convert
-from graphc.ir.types import UNKNOWN, Dim, Shape, TensorType, as_shape, may_equal
+from graphc.ir.graph import Value, convert
+from graphc.ir.literal import as_array
+from graphc.ir.types import UNKNOWN, Dim, Shape, TensorShape, TensorType, as_shape, may_equal
 
 Element = Any  # a nest of arrays
 Spec = Any  # a nest of TensorType
@@ -178,3 +179,24 @@ def _padded_size(dim: Dim, sizes: Sequence[int]) -> int:
     if isinstance(dim, int) and dim < largest:
         raise ShapeError(f"padded_batch to a size of {dim}, but an element has {largest}")
     return dim if isinstance(dim, int) else largest
+
+
+class Specified:
+    """What has elements of one specification: their dtypes, shapes and classes."""
+
+    element_spec: Spec
+
+    @property
+    def output_types(self) -> Any:
+        """The dtypes, in the elements' form."""
+        return map_leaves(lambda t: t.dtype, self.element_spec)
+
+    @property
+    def output_shapes(self) -> Any:
+        """The shapes, in the elements' form."""
+        return map_leaves(user_shape, self.element_spec)
+
+    @property
+    def output_classes(self) -> Any:
+        """The class of each leaf: a tensor."""
+        return map_leaves(lambda _: Value, self.element_spec)

@@ -49,7 +49,7 @@ class _Position:
         raise OutOfRangeError("the dataset has no more elements: end of sequence")
 
 
-class Iterator:
+class Iterator(el.Specified):
     """Gives a dataset's elements to runs, one to each. Made by the functions of `data`."""
 
     def __init__(
@@ -100,16 +100,6 @@ class Iterator:
             self._name = graph.unique_name("IteratorHandle")
             graph.iterators[self._name.encode()] = self
         return constant(self._name, name=name)
-
-    @property
-    def output_types(self) -> Any:
-        """The dtypes, in the elements' form."""
-        return el.map_leaves(lambda t: t.dtype, self.element_spec)
-
-    @property
-    def output_shapes(self) -> Any:
-        """The shapes, in the elements' form."""
-        return el.map_leaves(el.user_shape, self.element_spec)
 
     @property
     def initializer(self) -> Node:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import re
 import threading
@@ -16,9 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import numpy as np
-
-from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32, is_known
+from graphc.ir.dtypes import DType, as_dtype, bool_
 from graphc.ir.dtypes import string as string_
 from graphc.ir.errors import (
     DTypeError,
@@ -26,107 +23,15 @@ from graphc.ir.errors import (
     GraphError,
     NameNotFoundError,
     SessionError,
-    ShapeError,
 )
+from graphc.ir.literal import Literal, as_array
 from graphc.ir.location import Location, user_location
 from graphc.ir.table import OPS, REQUIRED, Attrs, Op, Types, register
 from graphc.ir.table import Kind as Kind
-from graphc.ir.types import Shape, TensorType, as_shape, format_shape, merge_shapes
+from graphc.ir.types import TensorShape, TensorType, as_shape, merge_shapes
 
 if TYPE_CHECKING:
     from graphc.ir.host import HostAction, HostSource
-
-
-class Literal:
-    """A constant's read-only array, hashed and compared by its content."""
-
-    __slots__ = ("_key", "array")
-
-    def __init__(self, array: np.ndarray) -> None:
-        # order "C" keeps a scalar a scalar, where ascontiguousarray would make it 1-D
-        self.array: Final = np.array(array, order="C", copy=True)
-        self.array.flags.writeable = False
-        self._key: tuple[Any, ...] | None = None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What makes two literals the same: dtype, shape and bytes."""
-        if self._key is None:
-            digest = hashlib.blake2b(_bytes_of(self.array), digest_size=16).digest()
-            self._key = (self.array.dtype.str, self.array.dtype.name, self.array.shape, digest)
-        return self._key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Literal) and self.key == other.key
-
-    def __repr__(self) -> str:
-        with np.printoptions(threshold=8, edgeitems=3):
-            return f"Literal({self.array!r})"
-
-
-def _bytes_of(array: np.ndarray) -> bytes:
-    """What tells the array from others of its dtype and shape."""
-    if array.dtype.kind != "O":
-        return array.tobytes()
-    return b"".join(b"%d:%b" % (len(text), text) for text in array.ravel().tolist())
-
-
-class Dimension(int):
-    """A known size of a shape: a number, which old programs ask for its `value`."""
-
-    __slots__ = ()
-
-    @property
-    def value(self) -> int:
-        """The number."""
-        return int(self)
-
-
-class TensorShape(tuple[Any, ...]):
-    """The shape users see: sizes, and None for dims that a run fixes."""
-
-    __slots__ = ()
-
-    def __new__(cls, dims: Iterable[Any] = ()) -> TensorShape:
-        """A shape of sizes; -1 and None are unknown."""
-        sizes = (getattr(d, "value", d) for d in dims)
-        return super().__new__(cls, (None if d in (None, -1) else Dimension(d) for d in sizes))
-
-    def __getitem__(self, key: Any) -> Any:
-        """One size; or, of a slice, a shape."""
-        part = super().__getitem__(key)
-        return TensorShape(part) if isinstance(key, slice) else part
-
-    def concatenate(self, other: Iterable[Any]) -> TensorShape:
-        """The dims of both."""
-        return TensorShape((*self, *other))
-
-    @property
-    def ndims(self) -> int:
-        """The rank."""
-        return len(self)
-
-    rank = ndims
-
-    @property
-    def dims(self) -> tuple[Any, ...]:
-        """The dims themselves."""
-        return tuple(self)
-
-    def as_list(self) -> list[int | None]:
-        """The shape as a list."""
-        return [None if d is None else int(d) for d in self]
-
-    def is_fully_defined(self) -> bool:
-        """True when no dim is None."""
-        return None not in self
-
-    def num_elements(self) -> int | None:
-        """The product of the dims, None when one is unknown."""
-        return int(np.prod(self)) if self.is_fully_defined() else None
 
 
 class Value:
@@ -745,80 +650,6 @@ def _contains_value(x: Any) -> bool:
     return _as_known(x) is not None
 
 
-def as_array(x: Any, dtype: Any = None, like: DType | None = None) -> np.ndarray:
-    """`x` as a NumPy array of a graphc dtype; see `convert` for the choice of dtype."""
-    array = _numpy_array(x)
-    if array.dtype.kind == "O":
-        if (wanted := like if dtype is None else as_dtype(dtype)) not in (None, string_):
-            raise DTypeError(f"{_short(x)} is a tensor of strings, not of {wanted}")
-        return array
-    if dtype is not None:
-        return _cast_array(x, array, as_dtype(dtype), explicit=True)
-    if like is not None:
-        return _cast_array(x, array, like, explicit=False)
-    if not isinstance(x, (np.ndarray, np.generic)):
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
-        elif array.dtype == np.int64 and _fits(array, int32):
-            array = array.astype(np.int32)
-    return array.astype(as_dtype(array.dtype).numpy, copy=False)
-
-
-def _numpy_array(x: Any) -> np.ndarray:
-    """As NumPy reads it; DTypeError or ShapeError for what is no tensor."""
-    try:
-        array = np.asarray(x)
-    except ValueError as error:  # rows of different lengths
-        raise ShapeError(f"{_short(x)} is no tensor: {error}") from None
-    if array.dtype.kind in "OSU" and (texts := _text_array(x)) is not None:
-        return texts
-    if not is_known(array.dtype):
-        text = "whose numbers no dtype holds" if array.dtype.kind == "O" else f"of {array.dtype}"
-        text = text if isinstance(x, (list, tuple, int, np.ndarray)) else f"a {type(x).__name__}"
-        raise DTypeError(f"{_short(x)} is no tensor of numbers or bools: it is {text}")
-    return array
-
-
-def _text_array(x: Any) -> np.ndarray | None:
-    """`x` as bytes in an object array, text as UTF-8; None where it holds anything else."""
-    # by way of objects: NumPy's own arrays of bytes drop zeros at the ends
-    objects = np.array(x, dtype=object)
-    items = objects.ravel().tolist()
-    if not all(isinstance(item, (str, bytes)) for item in items):
-        return None
-    result = np.empty(len(items), dtype=object)
-    result[:] = [item.encode() if isinstance(item, str) else bytes(item) for item in items]
-    return result.reshape(objects.shape)
-
-
-def _short(x: Any) -> str:
-    text = repr(x)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _fits(array: np.ndarray, dtype: DType) -> bool:
-    return array.size == 0 or bool(array.min() >= dtype.min and array.max() <= dtype.max)
-
-
-def _cast_array(x: Any, array: np.ndarray, dtype: DType, explicit: bool) -> np.ndarray:
-    if dtype.is_string:
-        if array.size == 0:
-            return array.astype(object)
-        raise DTypeError(f"{_short(x)} is no tensor of strings; use as_string()")
-    source = as_dtype(array.dtype)
-    ok = (
-        source is dtype
-        or array.size == 0
-        or (dtype.is_floating and (source.is_floating or source.is_integer))
-        or (dtype.is_integer and source.is_integer and _fits(array, dtype))
-        or (explicit and dtype.is_integer and source.is_bool)
-    )
-    if not ok:
-        text = repr(x) if array.size < 8 else f"an array of {source}"
-        raise DTypeError(f"{text} cannot be held by {dtype} without changing it; use cast()")
-    return array.astype(dtype.numpy, copy=False)
-
-
 def as_node(x: Any) -> Node:
     """The node behind a value, a variable, or a node itself."""
     if isinstance(x, Node):
@@ -855,8 +686,7 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
 
 
 __all__ = [
-    "CONSTANT", "Graph", "Literal", "Node", "Runner", "Shape", "TensorShape", "Value",
-    "apply", "as_array", "as_node", "bool_", "constant", "convert", "default_session", "detached",
-    "float32", "format_shape", "get_default_graph", "next_serial", "reset_default_graph",
+    "CONSTANT", "Graph", "Node", "Runner", "Value", "apply", "as_node", "constant", "convert",
+    "default_session", "detached", "get_default_graph", "next_serial", "reset_default_graph",
     "session_stack",
 ]  # fmt: skip

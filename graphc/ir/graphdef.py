@@ -149,7 +149,7 @@ def _attributes(node: Node) -> str | None:
 
 def _has_text(value: Any) -> bool:
     from graphc.ir.computation import Computation
-    from graphc.ir.graph import Literal
+    from graphc.ir.literal import Literal
 
     if isinstance(value, tuple):
         return all(map(_has_text, value))

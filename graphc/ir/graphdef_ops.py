@@ -12,8 +12,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from graphc.ir.dtypes import DType
-from graphc.ir.graph import Literal, Node
+from graphc.ir.graph import Node
 from graphc.ir.graphdef import NUMBERS, fill_shape, input_name, make_tensor_proto
+from graphc.ir.literal import Literal
 
 # Ops without attributes of their own.
 _PLAIN: Final[Mapping[str, str]] = {

@@ -19,7 +19,7 @@ import numpy as np
 from graphc.ir import loop
 from graphc.ir.dtypes import DType, as_dtype
 from graphc.ir.errors import UnsupportedOp
-from graphc.ir.graph import Literal
+from graphc.ir.literal import Literal
 
 LOOP_CLASSES: Final = (
     loop.Axis, loop.Linear, loop.Guard, loop.Access, loop.Load, loop.Gather, loop.Const,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from graphc.ir.errors import AttributeValueError, UnsupportedOp
+from graphc.ir.errors import AttributeValueError
 from graphc.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -169,11 +169,3 @@ def register(op: Op) -> Op:
     assert op.kind is not Kind.COMPOSITE or op.decompose is not None, f"{op.name}: no meaning"
     OPS[op.name] = op
     return op
-
-
-def get_op(name: str) -> Op:
-    """The op of that name; UnsupportedOp when there is none."""
-    try:
-        return OPS[name]
-    except KeyError:
-        raise UnsupportedOp(f"there is no op {name!r} in the table") from None

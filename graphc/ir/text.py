@@ -29,7 +29,8 @@ import numpy as np
 from graphc.ir.computation import Computation
 from graphc.ir.dtypes import DType, as_dtype
 from graphc.ir.errors import GraphcError, ParseError
-from graphc.ir.graph import Literal, Node, Value
+from graphc.ir.graph import Node, Value
+from graphc.ir.literal import Literal
 from graphc.ir.location import Location
 from graphc.ir.table import OPS
 from graphc.ir.types import Shape, TensorType

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc.ir.dtypes import DType, as_dtype
+from graphc.ir.dtypes import DType
 from graphc.ir.errors import AttributeValueError, ShapeError
 
 Dim: TypeAlias = int | str
@@ -196,6 +196,59 @@ def row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def scalar_type(dtype: Any) -> TensorType:
-    """A scalar of the dtype."""
-    return TensorType(as_dtype(dtype), ())
+# -- the shape that users see
+
+
+class Dimension(int):
+    """A known size of a shape: a number, which old programs ask for its `value`."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> int:
+        """The number."""
+        return int(self)
+
+
+class TensorShape(tuple[Any, ...]):
+    """The shape users see: sizes, and None for dims that a run fixes."""
+
+    __slots__ = ()
+
+    def __new__(cls, dims: Iterable[Any] = ()) -> TensorShape:
+        """A shape of sizes; -1 and None are unknown."""
+        sizes = (getattr(d, "value", d) for d in dims)
+        return super().__new__(cls, (None if d in (None, -1) else Dimension(d) for d in sizes))
+
+    def __getitem__(self, key: Any) -> Any:
+        """One size; or, of a slice, a shape."""
+        part = super().__getitem__(key)
+        return TensorShape(part) if isinstance(key, slice) else part
+
+    def concatenate(self, other: Iterable[Any]) -> TensorShape:
+        """The dims of both."""
+        return TensorShape((*self, *other))
+
+    @property
+    def ndims(self) -> int:
+        """The rank."""
+        return len(self)
+
+    rank = ndims
+
+    @property
+    def dims(self) -> tuple[Any, ...]:
+        """The dims themselves."""
+        return tuple(self)
+
+    def as_list(self) -> list[int | None]:
+        """The shape as a list."""
+        return [None if d is None else int(d) for d in self]
+
+    def is_fully_defined(self) -> bool:
+        """True when no dim is None."""
+        return None not in self
+
+    def num_elements(self) -> int | None:
+        """The product of the dims, None when one is unknown."""
+        return int(np.prod(self)) if self.is_fully_defined() else None

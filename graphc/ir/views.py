@@ -51,11 +51,6 @@ def buffer_view(name: str, shape: Sequence[int], dtype: DType) -> View:
     return View(tuple(shape), Load((Access(name, strides),), dtype))
 
 
-def identity_dims(rank: int) -> tuple[Linear, ...]:
-    """Dim d of the input is dim d of the output."""
-    return tuple(unit(rank, d) for d in range(rank))
-
-
 def unit(rank: int, dim: int, factor: int = 1, offset: int = 0) -> Linear:
     """factor * (position along `dim`) + offset, over `rank` dims."""
     return Linear(tuple(factor if i == dim else 0 for i in range(rank)), offset)

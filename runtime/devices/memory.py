@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphc.ir.dtypes import DType
 from graphc.ir.loop import Buffer
 
 _ALIGN = 64
@@ -48,6 +49,23 @@ def _holders(block: np.ndarray) -> int:
 
 
 _ALONE: Final = _holders(aligned_bytes(1))
+
+
+class HostMemory:
+    """Where the variables of a device live that computes in this process: in NumPy's arrays."""
+
+    def allocate(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """Zeroed dense memory."""
+        raw = aligned_bytes(math.prod(shape) * dtype.itemsize)
+        return raw.view(dtype.numpy).reshape(shape)
+
+    def read(self, storage: np.ndarray) -> np.ndarray:
+        """A copy of the variable's value."""
+        return storage.copy()
+
+    def write(self, storage: np.ndarray, array: np.ndarray) -> None:
+        """Set the variable's value."""
+        storage[...] = array
 
 
 class OutputPool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from graphc.codegen.module import Module
-from graphc.codegen.native.emit import Routine, emit, inner_constants, kept_memory, table_of
+from graphc.codegen.native.emit import Kept, Routine, emit, inner_constants
 from graphc.ir import loop
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import DeviceError
@@ -21,7 +21,7 @@ from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.passes.context import Target
 from graphc.runtime.devices.base import Executable
-from graphc.runtime.devices.memory import OutputPool, aligned_bytes, collect
+from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.devices.native_build import SOURCES, build, is_built
 from graphc.runtime.devices.native_parts import split
 from graphc.runtime.devices.native_waiting import WaitingExecutable
@@ -146,7 +146,7 @@ class NativeExecutable:
         self._library = build(_parts(module), settings=settings)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
-        self._slots = table_of(program)
+        self._slots: Mapping[str, int] = module.launches["slots"]
         self._kept: list[Any] = [aligned_bytes(program.plan.arena_bytes)]
         self._scratch = aligned_bytes(module.scratch_bytes)
         self._host = _Host(
@@ -161,7 +161,7 @@ class NativeExecutable:
         self._fixed: dict[str, np.ndarray] = {}
         self._counter: np.ndarray | None = None
         self._bind(program, variables)
-        self._keep(program, changes)
+        self._keep(program, module.launches["kept"], changes)
         self._inputs = tuple((program.buffers[n], self._slots[n]) for n in program.inputs)
         fresh = [b for b in program.buffers.values() if b.role == loop.OUTPUT]
         self._fresh = tuple((b.name, b.shape, b.dtype.numpy, self._slots[b.name]) for b in fresh)
@@ -191,12 +191,12 @@ class NativeExecutable:
             self._fixed[name] = array
             self._table[self._slots[name]] = array.ctypes.data
 
-    def _keep(self, program: Program, changes: dict[int, int]) -> None:
+    def _keep(self, program: Program, kept_by: Mapping[str, Kept], changes: dict[int, int]) -> None:
         """Memory for what products keep, and which variables it follows from."""
         self._changes = changes
         self._flags: list[np.ndarray] = []  # of what follows from variables
         followed: dict[int, None] = {}
-        for name, kept in kept_memory(program).items():
+        for name, kept in kept_by.items():
             memory = aligned_bytes(kept.nbytes)
             self._kept.append(memory)
             self._table[self._slots[name]] = memory.ctypes.data
@@ -271,7 +271,7 @@ class _Noted:
         return results
 
 
-class NativeDevice:
+class NativeDevice(HostMemory):
     """Programs as C in this process."""
 
     name = "native"
@@ -281,18 +281,9 @@ class NativeDevice:
         self.target = Target("native")
         self._changes: dict[int, int] = {}  # of variables, by address
 
-    def allocate(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
-        """Zeroed dense memory."""
-        count = int(np.prod(shape, dtype=np.int64))
-        return aligned_bytes(count * dtype.itemsize).view(dtype.numpy).reshape(shape)
-
-    def read(self, storage: np.ndarray) -> np.ndarray:
-        """A copy of the variable's value."""
-        return storage.copy()
-
     def write(self, storage: np.ndarray, array: np.ndarray) -> None:
-        """Set the variable's value."""
-        storage[...] = array
+        """Set the variable's value, of which packed copies may be kept."""
+        super().write(storage, array)
         self._note([storage])
 
     def load(

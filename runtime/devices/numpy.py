@@ -16,11 +16,10 @@ from graphc.codegen.numpy.control import inner_dynamic
 from graphc.codegen.numpy.emit import dynamic_buffers, emit
 from graphc.codegen.numpy.support import COUNTER, Memory
 from graphc.ir import loop
-from graphc.ir.dtypes import DType
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Target
-from graphc.runtime.devices.memory import OutputPool, aligned_bytes, collect
+from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.interrupts import uninterrupted
 
 _module_numbers = itertools.count()
@@ -124,26 +123,13 @@ class NumPyExecutable:
         return collect(self._outputs, outputs, inputs, self._buffers)
 
 
-class NumPyDevice:
+class NumPyDevice(HostMemory):
     """Programs as NumPy calls in this process."""
 
     name = "numpy"
 
     def __init__(self) -> None:
         self.target = Target("numpy")
-
-    def allocate(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
-        """Zeroed dense memory."""
-        count = int(np.prod(shape, dtype=np.int64))
-        return aligned_bytes(count * dtype.itemsize).view(dtype.numpy).reshape(shape)
-
-    def read(self, storage: np.ndarray) -> np.ndarray:
-        """A copy of the variable's value."""
-        return storage.copy()
-
-    def write(self, storage: np.ndarray, array: np.ndarray) -> None:
-        """Set the variable's value."""
-        storage[...] = array
 
     def load(
         self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings

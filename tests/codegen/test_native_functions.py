@@ -6,6 +6,7 @@ import ctypes
 import functools
 import math
 import platform
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ _SPECIAL = (
 _DENSE = ((-110.0, 110.0), (-1.0, 1.0), (0.999, 1.001), (-1.001, -0.999))
 
 
-def _per_element(function):  # type: ignore[no-untyped-def]
+def _per_element(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
     return lambda x: np.asarray([function(v) for v in x])
 
 

@@ -11,8 +11,8 @@ import pytest
 
 import graphc as gc
 from graphc.ir.computation import Computation, cut
-from graphc.ir.graph import as_array
 from graphc.ir.interpret import evaluate
+from graphc.ir.literal import as_array
 from graphc.ir.ops.functions import function_of, hold
 from graphc.ir.ops.strings import pieces
 from graphc.ir.table import OPS, Kind

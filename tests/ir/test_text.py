@@ -14,8 +14,9 @@ import graphc.ir.ops  # noqa: F401  (fills the op table)
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import ALL, DType, float32, int32
 from graphc.ir.errors import ParseError
-from graphc.ir.graph import Graph, Literal, Value
+from graphc.ir.graph import Graph, Value
 from graphc.ir.interpret import evaluate
+from graphc.ir.literal import Literal
 from graphc.ir.table import OPS
 from graphc.ir.text import parse, print_computation
 from graphc.ir.verify import verify_computation

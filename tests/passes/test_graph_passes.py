@@ -12,8 +12,9 @@ import graphc.ir.ops  # noqa: F401  (fills the op table)
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import float32, int32
 from graphc.ir.errors import FeedError
-from graphc.ir.graph import Graph, Literal, Node, Value
+from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.interpret import evaluate
+from graphc.ir.literal import Literal
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS, Kind
 from graphc.ir.text import parse, print_computation

@@ -16,8 +16,9 @@ import pytest
 import graphc.ir.ops  # noqa: F401  (fills the op table)
 from graphc.ir.computation import Computation
 from graphc.ir.dtypes import ALL, DType, as_dtype, bool_, float16, float32, int8, int32, uint8
-from graphc.ir.graph import Graph, Literal, Node, Value, detached
+from graphc.ir.graph import Graph, Node, Value, detached
 from graphc.ir.interpret import evaluate
+from graphc.ir.literal import Literal
 from graphc.ir.table import OPS
 from graphc.ir.verify import verify_computation
 from graphc.passes.canonicalize import RULES, canonicalize

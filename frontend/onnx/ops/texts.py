@@ -10,7 +10,8 @@ import numpy as np
 from graphc.frontend import strings
 from graphc.frontend.onnx.registry import Call, converter
 from graphc.ir.dtypes import as_dtype
-from graphc.ir.graph import Value, as_array
+from graphc.ir.graph import Value
+from graphc.ir.literal import as_array
 from graphc.ir.table import OPS
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc.ir.dtypes import as_dtype, bool_
 from graphc.ir.errors import DTypeError, GraphcError, InputError, UnsupportedOp
-from graphc.ir.graph import as_array
+from graphc.ir.literal import as_array
 from graphc.ir.ops.strings import host_op
 from graphc.ir.table import REQUIRED, Attrs, Op, Types
 from graphc.ir.types import TensorType

@@ -18,7 +18,8 @@ import numpy as np
 from graphc.ir import views
 from graphc.ir.dtypes import as_dtype, int32
 from graphc.ir.errors import AttributeValueError, ShapeError
-from graphc.ir.graph import CONSTANT, Literal, Node, Value, convert
+from graphc.ir.graph import CONSTANT, Node, Value, convert
+from graphc.ir.literal import Literal
 from graphc.ir.table import (
     OPS,
     REQUIRED,

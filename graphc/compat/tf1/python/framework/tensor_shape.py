@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphc.compat.symbols import delegate
-from graphc.ir.graph import Dimension, TensorShape
+from graphc.ir.types import Dimension, TensorShape
 
 
 def scalar() -> TensorShape:

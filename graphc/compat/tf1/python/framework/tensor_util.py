@@ -10,8 +10,8 @@ from graphc.compat.symbols import delegate
 from graphc.frontend.arguments import constant_value
 from graphc.frontend.arguments import is_tensor as is_tensor  # offered under its own name
 from graphc.ir import graphdef
-from graphc.ir.graph import as_array
 from graphc.ir.graphdef import make_ndarray as MakeNdarray
+from graphc.ir.literal import as_array
 
 make_ndarray = MakeNdarray
 
