@@ -22,6 +22,7 @@ import click
 from graphc.ir.errors import FeedError, GraphcError
 
 Shape = tuple[int, ...]
+__graphc_command__ = True  # its callers are no lines of the user's
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

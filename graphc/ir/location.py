@@ -28,9 +28,12 @@ def _is_generated(frame: FrameType) -> bool:
 
 
 def user_location() -> Location | None:
-    """The innermost line outside graphc, or None when there is none."""
+    """The innermost line outside graphc, or None when there is none.
+
+    Who calls a command of graphc's (a module with `__graphc_command__`) is no user's program.
+    """
     frame = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and "__graphc_command__" not in frame.f_globals:
         code = frame.f_code
         own = (_PACKAGE, "<frozen", "<graphc ")  # the last: generated kernels
         if not code.co_filename.startswith(own) and not _is_generated(frame):

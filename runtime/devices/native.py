@@ -126,11 +126,6 @@ def _misfit(buffer: loop.Buffer, x: np.ndarray) -> str:
     return f"input {buffer.name!r} must be {wanted}, got {x.dtype}{list(x.shape)}"
 
 
-def _parts(module: Module) -> list[str]:
-    """The translation units of a program; the same on every machine, for caches and bundles."""
-    return split(module.text, _MOST_PARTS)
-
-
 class NativeExecutable:
     """A loaded program: its table of buffers, filled in anew for feeds and outputs."""
 
@@ -138,12 +133,13 @@ class NativeExecutable:
         self,
         program: Program,
         module: Module,
+        texts: Sequence[str],
         variables: Mapping[str, Any],
         settings: Settings,
         changes: dict[int, int],
     ) -> None:
         assert program.plan is not None, "a program is planned before it is loaded"
-        self._library = build(_parts(module), settings=settings)
+        self._library = build(texts, settings=settings)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
         self._slots: Mapping[str, int] = module.launches["slots"]
@@ -295,15 +291,25 @@ class NativeDevice(HostMemory):
             _log.info("an initializer runs on NumPy: it is not worth compiling for one run")
             first = NumPyDevice().load(program, variables, settings)
             return _Noted(first, lambda: self._note(updated))
-        module = emit(program)
+        module = self.module_of(program)
+        texts = self.texts_of(module)
 
         def make() -> NativeExecutable:
-            return NativeExecutable(program, module, variables, settings, self._changes)
+            return NativeExecutable(program, module, texts, variables, settings, self._changes)
 
-        if not settings.native_async or is_built(_parts(module), settings):
+        if not settings.native_async or is_built(texts, settings):
             return make()
         first = NumPyDevice().load(program, variables, settings)
         return WaitingExecutable(first, make, lambda: self._note(updated))
+
+    def module_of(self, program: Program) -> Module:
+        """What is compiled; a device that measures may put more into it."""
+        return emit(program)
+
+    def texts_of(self, module: Module) -> list[str]:
+        """The units of a program, compiled side by side; the same on every machine, for caches and
+        bundles."""
+        return split(module.text, _MOST_PARTS)
 
     def _note(self, updated: Sequence[np.ndarray]) -> None:
         """These variables have other values than before."""

@@ -74,6 +74,8 @@ def test_an_onnx_model_becomes_a_bundle(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     result = gc.load_bundle(tmp_path / "b")(images=np.ones((2, 3)))["scores"]
     np.testing.assert_allclose(result, np.tanh(np.ones((2, 3))), rtol=1e-6)
+    told = run("explain", tmp_path / "net.onnx", "--shape", "images=2,3", "--target", "numpy")
+    assert told.exit_code == 0 and ".py:" not in told.output  # no line of anyone's is the cause
 
 
 def test_explain_prints_the_report_and_the_roofline(net: str) -> None:
