@@ -84,6 +84,6 @@ def _compute(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
 
 def _constant(array: np.ndarray, node: Node) -> Value:
     dense = array.astype(node.types[0].dtype.numpy, copy=False)
-    value = CONSTANT(value=Literal(dense))
+    value = CONSTANT(value=Literal(dense, unshared=True))
     fill = uniform_constant(value.node)
     return fill if isinstance(fill, Value) else value

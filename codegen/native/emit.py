@@ -15,7 +15,8 @@ from graphc.codegen.axes import simplified
 from graphc.codegen.module import Module
 from graphc.codegen.native import control
 from graphc.codegen.native.kernel import emit_kernel
-from graphc.codegen.native.matmul import packed_bytes, product_of, second_sources
+from graphc.codegen.native.matmul import packed_bytes
+from graphc.codegen.native.product import product_of, second_sources
 from graphc.codegen.native.routines import emit_routine
 from graphc.codegen.native.spelling import RESERVED
 from graphc.codegen.native.text import KernelText, Place
@@ -98,7 +99,8 @@ def kept_memory(program: Program, captured: Sequence[str] = ()) -> dict[str, Kep
             product = product_of(simple)
             sources = second_sources(product) if product else frozenset({""})
             if product and not product.batch and sources <= steady:
-                found[f"{kernel.name}/packed"] = Kept(packed_bytes(simple, product) + 64, sources)
+                nbytes = packed_bytes(simple, product, program.buffers) + 64
+                found[f"{kernel.name}/packed"] = Kept(nbytes, sources)
     return found
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from graphc.codegen.native.matmul import emit_product, product_of
+from graphc.codegen.native.matmul import emit_product
 from graphc.codegen.native.nest import Nest, by_name, is_let
+from graphc.codegen.native.product import product_of
 from graphc.codegen.native.schedule import (
     TILE,
     WIDTH,

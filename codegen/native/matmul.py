@@ -1,123 +1,38 @@
 """Products of float32 matrices: what comes before and after the product, as functions.
 
-The kernel's axes fall into those of both factors (a batch), of the first alone (rows), of the
-second alone (columns), and the reduce axes. The product itself is computed by matmul.c, which
-calls back for the addresses of rows, for packed columns, and to finish sums; see gc_matmul in
-graphc.h. A factor may be any expression: what is not a plain run of memory is computed first.
+The product itself is computed by matmul.c or winograd.c, which call back for the addresses of
+rows, for packed columns, and to finish sums; see gc_matmul in graphc.h. A factor may be any
+expression: what is not a plain run of memory is computed first.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc.codegen.axes import strides_of
 from graphc.codegen.native.body import Body, pointers
+from graphc.codegen.native.product import Product, extent
 from graphc.codegen.native.spelling import literal, loaded
 from graphc.codegen.native.text import KernelText, Place
+from graphc.codegen.native.winograd import POINTS, TAPS, images_of
 from graphc.ir import loop
 from graphc.ir.dtypes import float32
-from graphc.ir.loop import Kernel
+from graphc.ir.loop import Buffer, Kernel
 
 GROUP = 64  # GC_GROUP of graphc.h
-_LEAST_WORK = 1 << 12  # multiplications; below, loops are as quick
 _LEAST_RUN = 8  # numbers of a row that lie side by side, for rows to be read where they are
 _MOST_LINES = 1024  # cache lines of a few rows that lie across them, and stay in the cache
 _MOST_PARTIAL = 1 << 17  # GC_MOST_PARTIAL of graphc.h
+_MOST_CHANNELS = 1 << 12  # GC_MOST_CHANNELS of graphc.h
 
 
-@dataclass(frozen=True)
-class Product:
-    """A kernel's one product, and the axes by what depends on them."""
-
-    dot: loop.Dot
-    before: tuple[loop.Stmt, ...]
-    after: tuple[loop.Stmt, ...]
-    batch: tuple[int, ...]
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-    depth: tuple[int, ...]
-
-
-def product_of(kernel: Kernel) -> Product | None:
-    """The kernel as a product of matrices; None where that is not what it is, or not worth it."""
-    dots = [s for s in kernel.body if isinstance(s, loop.Dot)]
-    others = [s for s in kernel.body if not isinstance(s, loop.Dot)]
-    if len(dots) != 1 or dots[0].dtype is not float32 or kernel.space < _LEAST_WORK:
-        return None
-    if not kernel.reduced:
-        return None
-    if any(isinstance(s, loop.Reduce) or not _is_apart(s, kernel) for s in others):
-        return None
-    dot = dots[0]
-    at = kernel.body.index(dot)
-    scope = loop.scopes(kernel)
-    first, second = (loop.axes_used(x, scope) for x in (dot.a, dot.b))
-    batch = [i for i in kernel.parallel if (i in first) == (i in second)]
-    rows = [i for i in kernel.parallel if i in first and i not in second]
-    columns = [i for i in kernel.parallel if i in second and i not in first]
-    product = Product(
-        dot, kernel.body[:at], kernel.body[at + 1 :], tuple(batch), tuple(rows), tuple(columns),
-        kernel.reduced,
-    )  # fmt: skip
-    product = _turned(product, kernel)
-    if _extent(kernel, product.columns) < 4 or _extent(kernel, product.rows) < 2:
-        return None
-    return product
-
-
-def _is_apart(stmt: loop.Stmt, kernel: Kernel) -> bool:
-    """True for lets, and for stores that do not depend on the reduce axes."""
-    if isinstance(stmt, loop.Let):
-        return True
-    assert isinstance(stmt, loop.Store)
-    used = loop.axes_used(stmt.value, loop.scopes(kernel))
-    return not (used | _moving(stmt.access)) & set(kernel.reduced)
-
-
-def _moving(access: loop.Access) -> set[int]:
-    return {i for i, s in enumerate(access.strides) if s}
-
-
-def _turned(product: Product, kernel: Kernel) -> Product:
-    """The factors in such an order that vectors run along the axis that is stored densely."""
-    columns, rows = _extent(kernel, product.columns), _extent(kernel, product.rows)
-    stores = [s.access for s in product.after if isinstance(s, loop.Store)]
-    dense = {i for a in stores for i, s in enumerate(a.strides) if abs(s) == 1}
-    wanted = columns < 8 <= rows if columns < 8 or rows < 8 else (
-        bool(dense & set(product.rows)) and not dense & set(product.columns)
-    )  # fmt: skip
-    if not wanted:
-        return product
-    dot = loop.Dot(product.dot.name, product.dot.b, product.dot.a, product.dot.dtype)
-    return Product(
-        dot, product.before, product.after, product.batch, product.columns, product.rows,
-        product.depth,
-    )  # fmt: skip
-
-
-def _extent(kernel: Kernel, axes: Iterable[int]) -> int:
-    return math.prod(kernel.sizes[i] for i in axes)
-
-
-def second_sources(product: Product) -> frozenset[str]:
-    """The buffers from which the second factor follows."""
-    lets = {s.name: s.value for s in product.before if isinstance(s, loop.Let)}
-    found: set[str] = set()
-    stack = [product.dot.b]
-    while stack:
-        expr = stack.pop()
-        found.update(a.buffer for a in loop.accesses(expr))
-        stack += [lets[n] for n in loop.refs(expr)]
-    return frozenset(found)
-
-
-def packed_bytes(kernel: Kernel, product: Product) -> int:
+def packed_bytes(kernel: Kernel, product: Product, buffers: Mapping[str, Buffer]) -> int:
     """Bytes of the packed second factor."""
-    wide = -(-_extent(kernel, product.columns) // GROUP) * GROUP
-    return 4 * wide * _extent(kernel, product.depth)
+    wide = -(-extent(kernel, product.columns) // GROUP) * GROUP
+    taps = 4 * wide * extent(kernel, product.depth)
+    return taps // TAPS * POINTS if images_of(kernel, product, buffers) else taps
 
 
 def emit_product(kernel: Kernel, product: Product, place: Place) -> KernelText:
@@ -136,7 +51,7 @@ class _Emitter:
     def emit(self) -> KernelText:
         """All functions, and the plan that names them."""
         kernel, p, name = self.kernel, self.product, self.place.name
-        depth, units = _extent(kernel, p.depth), kernel.sizes[p.depth[0]]
+        depth, units = extent(kernel, p.depth), kernel.sizes[p.depth[0]]
         step = self._step_in_place()
         across = False
         if step:
@@ -145,21 +60,28 @@ class _Emitter:
             across = self._computed_rows()
         self._pack()
         self._finish()
-        m, n = _extent(kernel, p.rows), _extent(kernel, p.columns)
+        m, n = extent(kernel, p.rows), extent(kernel, p.columns)
         one = len(p.depth) == 1
-        segments = 0 if one else _extent(kernel, p.depth[1:-1])
+        segments = 0 if one else extent(kernel, p.depth[1:-1])
         length = 1 if one else kernel.sizes[p.depth[-1]]
+        images = images_of(kernel, p, self.place.buffers)
+        windows = (
+            f"    .high = {images.high}, .wide = {images.wide}, .channels = {images.channels}, "
+            f".flipped = {int(images.flipped)},\n"
+            if images else ""
+        )  # fmt: skip
         plan = (
             f"static const gc_matmul {name} = {{\n"
-            f"    .batch = {_extent(kernel, p.batch)}, .m = {m}, .n = {n}, .k = {depth}, "
+            f"    .batch = {extent(kernel, p.batch)}, .m = {m}, .n = {n}, .k = {depth}, "
             f".units = {units},\n"
             f"    .segments = {segments}, .length = {length}, .step = {step}, "
             f".computed = {int(not step)}, .across = {int(across)}, .kept = {self.place.kept},\n"
+            f"{windows}"
             f"    .rows = {name}_rows, .pack = {name}_pack, .finish = {name}_finish,\n}};"
         )
         wide = -(-n // GROUP) * GROUP
         partial = 8 * m * wide if m * wide <= _MOST_PARTIAL else 0
-        scratch = max(packed_bytes(kernel, p), 4 * partial)
+        scratch = max(packed_bytes(kernel, p, self.place.buffers), 4 * partial)
         return KernelText([*self.functions, plan], [f"GC_MATMUL(&{name}, b);"], scratch)
 
     # -- the first factor
@@ -173,7 +95,7 @@ class _Emitter:
         step = access.strides[last]
         plain = self.place.buffers[access.buffer].dtype is float32 and access.divisor == 1
         bounded = any(g.value.strides[last] for g in access.guards)
-        zeros = not access.guards or (a.fill == 0 and self.kernel.sizes[last] <= 1 << 12)
+        zeros = not access.guards or (a.fill == 0 and self.kernel.sizes[last] <= _MOST_CHANNELS)
         one = len(self.product.depth) == 1
         near = step == 1 or (
             one and self.kernel.sizes[last] <= _MOST_LINES
@@ -291,7 +213,7 @@ class _Emitter:
 
     def _pack(self) -> None:
         kernel, p, text = self.kernel, self.product, self.body.text
-        size = _extent(kernel, p.columns)
+        size = extent(kernel, p.columns)
         self._decode("batch", p.batch)
         text.line(f"const long depth = {self._slab()};")
         inner = self._dense_axis(p.dot.b, (*p.columns[-1:], *p.depth[-1:]))
@@ -335,7 +257,7 @@ class _Emitter:
     # -- the depth
 
     def _slab(self) -> str:
-        unit = _extent(self.kernel, self.product.depth[1:])
+        unit = extent(self.kernel, self.product.depth[1:])
         return "d1 - d0" if unit == 1 else f"(d1 - d0) * {unit}"
 
     def _depth_index(self, axes: Sequence[int], last: int | None = None) -> str:
@@ -370,7 +292,7 @@ class _Emitter:
             stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
             self._decode("m", p.rows, kernel)
             text.line("const float *row = sums + (m - m0) * stride;")
-            if _extent(kernel, p.columns) % GROUP == 0:  # a loop of known length
+            if extent(kernel, p.columns) % GROUP == 0:  # a loop of known length
                 header = "for (long start = n0; start < n1; start += GC_GROUP)"
                 stack.enter_context(text.block(header))
                 header = "#pragma omp simd\nfor (long j = 0; j < GC_GROUP; j++)"
@@ -419,7 +341,7 @@ class _Emitter:
             return kernel
         axes = list(kernel.axes)
         for i in p.rows:
-            size = _extent(kernel, p.rows) if i == p.rows[-1] else 1
+            size = extent(kernel, p.rows) if i == p.rows[-1] else 1
             axes[i] = replace(axes[i], size=size)
         return replace(kernel, axes=tuple(axes))
 

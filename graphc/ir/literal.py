@@ -16,13 +16,18 @@ from graphc.ir.errors import DTypeError, ShapeError
 
 
 class Literal:
-    """A constant's read-only array, hashed and compared by its content."""
+    """A constant's read-only array, hashed and compared by its content.
+
+    The array is copied, unless it is `unshared`: nobody writes to it, or to what it is a view of.
+    """
 
     __slots__ = ("_key", "array")
 
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: np.ndarray, unshared: bool = False) -> None:
         # order "C" keeps a scalar a scalar, where ascontiguousarray would make it 1-D
-        self.array: Final = np.array(array, order="C", copy=True)
+        self.array: Final = (
+            np.asarray(array, order="C") if unshared else np.array(array, order="C", copy=True)
+        )
         self.array.flags.writeable = False
         self._key: tuple[Any, ...] | None = None
 

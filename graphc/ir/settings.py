@@ -71,6 +71,13 @@ class Settings:
         None, "GRAPHC_MEMORY_BUDGET", _positive, "bytes a program's temporaries may take at most"
     )
 
+    winograd: bool = _setting(
+        True,
+        "GRAPHC_WINOGRAD",
+        _flag,
+        "3x3 convolutions in C with a quarter of the multiplications; "
+        "errors are then relative to the largest number within 6x6 pixels",
+    )
     native_cache: str | None = _setting(
         None, "GRAPHC_CACHE", str, "folder of compiled C programs; else in the user's caches"
     )

@@ -43,6 +43,7 @@ class _Host(ctypes.Structure):
         ("team", ctypes.c_void_p),
         ("scratch", ctypes.c_void_p),
         ("threads", ctypes.c_long),
+        ("winograd", ctypes.c_long),
     )
 
 
@@ -50,7 +51,7 @@ class _Team:
     """The library of threads, and its teams by (process, threads)."""
 
     def __init__(self) -> None:
-        parts = (SOURCES / name for name in ("team.c", "matmul.c"))
+        parts = (SOURCES / name for name in ("team.c", "matmul.c", "winograd.c"))
         text = "\n".join(p.read_text(encoding="utf-8") for p in parts)
         self.library = build(text, ("-pthread",))
         self.library.gc_team_new.restype = ctypes.c_void_p
@@ -152,6 +153,7 @@ class NativeExecutable:
             None,
             self._scratch.ctypes.data,
             settings.threads,
+            settings.winograd,
         )
         self._table = (ctypes.c_void_p * (len(self._slots) + 1))(ctypes.addressof(self._host))
         self._fixed: dict[str, np.ndarray] = {}

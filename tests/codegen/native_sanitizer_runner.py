@@ -54,11 +54,30 @@ def ops(names: Sequence[str]) -> None:
         run(outputs, given, 2)
 
 
+def windows() -> None:
+    """Convolutions by Winograd's filters at images that end within a tile, NaN among the pixels,
+    and gradients."""
+    rng = np.random.default_rng(3)
+    for shape, columns, padding in (((1, 9, 11, 16), 20, "SAME"), ((2, 7, 13, 32), 70, "VALID")):
+        with Graph().as_default():
+            image = gc.placeholder(gc.float32, shape)
+            filters = gc.placeholder(gc.float32, [3, 3, shape[3], columns])
+            y = gc.nn.conv2d(image, filters, strides=[1, 1, 1, 1], padding=padding)
+            given = {
+                v.node: rng.standard_normal(v.shape.as_list()).astype(np.float32)
+                for v in (image, filters)
+            }
+            given[image.node][0, -1, -1, -1] = np.nan
+            run([y, *gc.gradients(y, [image, filters])], given, 2)
+
+
 def main(what: str, first: int, last: int) -> None:
-    """`ops` or `graphs`, by number; `overrun` writes behind an array."""
+    """`ops` or `graphs`, by number; `windows`; `overrun` writes behind an array."""
     if what == "overrun":
         array = np.ones(last, np.float32)
         build("void overrun(float *x, long i) { x[i] = 0; }").overrun(array.ctypes, last)
+    elif what == "windows":
+        windows()
     elif what == "graphs":
         for seed in range(first, last):
             outputs, given = random_graph(chooser(seed), steps=24, backward=seed % 2 == 1)

@@ -10,7 +10,7 @@ import pytest
 
 import graphc as gc
 from graphc.codegen.axes import simplified
-from graphc.codegen.native.matmul import product_of
+from graphc.codegen.native.product import product_of
 
 RNG = np.random.default_rng(5)
 

@@ -26,6 +26,7 @@ typedef void (*gc_kernel)(gc_buffers b, long first, long last);   /* part of a l
 #define GC_PANEL 8
 #endif
 #define GC_GROUP 64 /* columns that are computed and finished together: some panels */
+#define GC_MOST_CHANNELS (1 << 12) /* of pixels that are read in place */
 #define GC_MOST_PARTIAL (1 << 17) /* results of a product whose depth is cut into 8 parts */
 
 /* A product of float32 matrices, per batch [m, k] x [k, n], with what comes before and after.
@@ -39,9 +40,13 @@ typedef void (*gc_kernel)(gc_buffers b, long first, long last);   /* part of a l
  * factor in panels [k][GC_PANEL], with zeros beyond the last column. `finish` takes
  * sums[m - m0][n - n0], whose rows lie `stride` apart, and does what the kernel does with them.
  * `kept`, where it is not 0, is the slot of memory in which the packed factor stays valid once its
- * first number, a long, is not 0; the columns begin 64 bytes later. */
+ * first number, a long, is not 0; the columns begin 64 bytes later.
+ *
+ * Where `channels` is not 0, rows are the pixels of images of `high` x `wide`, and their runs are
+ * of the 3 x 3 pixels around, one step apart (with `flipped`, from the last to the first). */
 typedef struct gc_matmul {
     long batch, m, n, k, units, segments, length, step, computed, across, kept;
+    long high, wide, channels, flipped;
     void (*rows)(gc_buffers b, const float **rows, float *space, long batch, long m0, long m1,
                  long d0, long d1);
     void (*pack)(gc_buffers b, float *to, long batch, long n0, long n1, long d0, long d1);
@@ -58,7 +63,7 @@ typedef struct gc_host {
     int (*call)(long routine, void *const *arrays);
     void *team;
     void *scratch;
-    long threads;
+    long threads, winograd; /* winograd: 3 x 3 convolutions with fewer multiplications */
 } gc_host;
 
 /* Slot 0 of every table of buffers. */
