@@ -16,7 +16,7 @@ from graphc.codegen.native.body import Body, pointers
 from graphc.codegen.native.product import Product, extent
 from graphc.codegen.native.spelling import literal, loaded
 from graphc.codegen.native.text import KernelText, Place
-from graphc.codegen.native.winograd import POINTS, TAPS, images_of
+from graphc.codegen.native.winograd import EDGE, POINTS, Images, images_of
 from graphc.ir import loop
 from graphc.ir.dtypes import float32
 from graphc.ir.loop import Buffer, Kernel
@@ -32,7 +32,8 @@ def packed_bytes(kernel: Kernel, product: Product, buffers: Mapping[str, Buffer]
     """Bytes of the packed second factor."""
     wide = -(-extent(kernel, product.columns) // GROUP) * GROUP
     taps = 4 * wide * extent(kernel, product.depth)
-    return taps // TAPS * POINTS if images_of(kernel, product, buffers) else taps
+    images = images_of(kernel, product, buffers)
+    return taps // images.window**2 * POINTS if images else taps
 
 
 def emit_product(kernel: Kernel, product: Product, place: Place) -> KernelText:
@@ -58,16 +59,19 @@ class _Emitter:
             self._rows_in_place()
         else:
             across = self._computed_rows()
+        images = images_of(kernel, p, self.place.buffers)
+        if images:
+            self._patch(images)
         self._pack()
         self._finish()
         m, n = extent(kernel, p.rows), extent(kernel, p.columns)
         one = len(p.depth) == 1
         segments = 0 if one else extent(kernel, p.depth[1:-1])
         length = 1 if one else kernel.sizes[p.depth[-1]]
-        images = images_of(kernel, p, self.place.buffers)
         windows = (
             f"    .high = {images.high}, .wide = {images.wide}, .channels = {images.channels}, "
-            f".flipped = {int(images.flipped)},\n"
+            f".window = {images.window}, .flipped = {int(images.flipped)}, "
+            f".patch = {name}_patch,\n"
             if images else ""
         )  # fmt: skip
         plan = (
@@ -126,6 +130,29 @@ class _Emitter:
             at = "m - m0" if one else f"({index}) * (m1 - m0) + m - m0"
             text.line(f"rows[{at}] = {when};")
         self._rows_function()
+
+    def _patch(self, images: Images) -> None:
+        """The addresses of pixels of the first factor, from some pixel on."""
+        kernel, p, text = self.kernel, self.product, self.body.text
+        assert isinstance(p.dot.a, loop.Load)
+        y, x = (kernel.axes[i].name for i in p.rows[-2:])
+        start = 1 - images.window if images.flipped else 0  # a tap back is a pixel ahead
+        self._decode("image", p.rows[:-2])
+        taps = [f"const long {kernel.axes[i].name} = 0;" for i in p.depth]
+        rows = [*taps, f"const long {y} = m + i + {start};"]
+        columns = [f"const long {x} = n + j + {start};"]
+        with (
+            text.block(f"for (long i = 0; i < {EDGE}; i++)", (*p.depth, p.rows[-2]), rows),
+            text.block(f"for (long j = 0; j < {EDGE}; j++)", p.rows[-1:], columns),
+        ):
+            place, conditions = self.body.place(p.dot.a.pieces[0])
+            when = " && ".join(["i < high", "j < wide", *conditions])
+            text.line(f"at[{EDGE} * i + j] = {when} ? &{place} : zeros;")
+        self._function(
+            "patch",
+            "const float **at, const float *zeros, long image, long m, long n, long high, "
+            "long wide",
+        )
 
     def _computed_rows(self) -> bool:
         """Any first factor, computed into the space; True when rows lie side by side there."""

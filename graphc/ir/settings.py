@@ -24,6 +24,15 @@ def _positive(text: str) -> int:
     return number
 
 
+def _choice(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return parse
+
+
 def _misfit(value: Any, default: Any, parse: Callable[[str], Any]) -> str | None:
     """Why the value cannot stand where the default stands, or None."""
     if isinstance(default, bool):
@@ -33,7 +42,13 @@ def _misfit(value: Any, default: Any, parse: Callable[[str], Any]) -> str | None
     if isinstance(default, int) or parse is _positive:
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         return None if fits else "must be an integer, at least 1"
-    return None if isinstance(value, str) else "must be a text or None"
+    if not isinstance(value, str):
+        return "must be a text or None"
+    try:
+        parse(value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _setting(default: Any, env: str, parse: Callable[[str], Any], doc: str) -> Any:
@@ -71,12 +86,12 @@ class Settings:
         None, "GRAPHC_MEMORY_BUDGET", _positive, "bytes a program's temporaries may take at most"
     )
 
-    winograd: bool = _setting(
-        True,
+    winograd: str = _setting(
+        "inference",
         "GRAPHC_WINOGRAD",
-        _flag,
-        "3x3 convolutions in C with a quarter of the multiplications; "
-        "errors are then relative to the largest number within 6x6 pixels",
+        _choice("off", "inference", "always"),
+        "which 3x3 and 5x5 convolutions take a third of the multiplications on a CPU, with errors "
+        "relative to the largest number within 6x6 pixels; inference: where filters stay",
     )
     native_cache: str | None = _setting(
         None, "GRAPHC_CACHE", str, "folder of compiled C programs; else in the user's caches"

@@ -153,7 +153,7 @@ class NativeExecutable:
             None,
             self._scratch.ctypes.data,
             settings.threads,
-            settings.winograd,
+            ("off", "inference", "always").index(settings.winograd),
         )
         self._table = (ctypes.c_void_p * (len(self._slots) + 1))(ctypes.addressof(self._host))
         self._fixed: dict[str, np.ndarray] = {}

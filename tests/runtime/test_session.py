@@ -313,6 +313,8 @@ def test_settings(monkeypatch: Any) -> None:
     monkeypatch.undo()
     with pytest.raises(gc.errors.SettingError, match="colour"):
         gc.Session(device="numpy", colour=3)
+    with pytest.raises(gc.errors.SettingError, match="winograd='fast': must be one of off, inf"):
+        gc.Session(device="numpy", winograd="fast")
 
 
 def test_finalized_graph(graph: gc.Graph) -> None:

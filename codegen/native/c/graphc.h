@@ -43,12 +43,16 @@ typedef void (*gc_kernel)(gc_buffers b, long first, long last);   /* part of a l
  * first number, a long, is not 0; the columns begin 64 bytes later.
  *
  * Where `channels` is not 0, rows are the pixels of images of `high` x `wide`, and their runs are
- * of the 3 x 3 pixels around, one step apart (with `flipped`, from the last to the first). */
+ * of the `window` x `window` pixels around, one step apart (with `flipped`, from the last to the
+ * first). `patch` gives the addresses of the 6 x 6 pixels that the window at (m, n) begins with: those
+ * of the first `high` rows and `wide` columns, as far as they are in the image, and else `zeros`. */
 typedef struct gc_matmul {
     long batch, m, n, k, units, segments, length, step, computed, across, kept;
-    long high, wide, channels, flipped;
+    long high, wide, channels, window, flipped;
     void (*rows)(gc_buffers b, const float **rows, float *space, long batch, long m0, long m1,
                  long d0, long d1);
+    void (*patch)(gc_buffers b, const float **at, const float *zeros, long image, long m, long n,
+                  long high, long wide);
     void (*pack)(gc_buffers b, float *to, long batch, long n0, long n1, long d0, long d1);
     void (*finish)(gc_buffers b, const float *sums, long stride, long batch, long m0, long m1,
                    long n0, long n1);
@@ -63,7 +67,8 @@ typedef struct gc_host {
     int (*call)(long routine, void *const *arrays);
     void *team;
     void *scratch;
-    long threads, winograd; /* winograd: 3 x 3 convolutions with fewer multiplications */
+    long threads;
+    long winograd; /* convolutions with fewer multiplications: 1 if filters are kept, 2 all */
 } gc_host;
 
 /* Slot 0 of every table of buffers. */

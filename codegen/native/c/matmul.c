@@ -177,7 +177,7 @@ void gc_convolve(const gc_matmul *p, gc_buffers b); /* winograd.c */
 /* Scratch memory: the packed columns, or 8 times the results when they are few. */
 void gc_multiply(const gc_matmul *p, gc_buffers b) {
     const gc_host *host = GC_HOST(b);
-    if (p->channels && host->winograd) {
+    if (p->channels && host->winograd > (p->kept ? 0 : 1)) {
         gc_convolve(p, b);
         return;
     }

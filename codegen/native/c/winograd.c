@@ -1,9 +1,10 @@
-/* 3 x 3 convolutions at every position, by Winograd's minimal filtering F(4 x 4, 3 x 3).
+/* Convolutions at every position, by Winograd's minimal filtering F(4 x 4, 3 x 3), F(2 x 2, 5 x 5).
  *
- * A patch of 6 x 6 pixels gives 4 x 4 results with 36 multiplications per channel instead of 144
- * (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016): filters and patches
- * are evaluated at 6 points in each direction, multiplied there, which is 36 products of matrices
- * [tiles, channels] x [channels, columns], and the results are read off. The points are 0, +-a,
+ * A patch of 6 x 6 pixels gives 4 x 4 results of 3 x 3 windows with 36 multiplications per channel
+ * instead of 144, or 2 x 2 of 5 x 5 windows instead of 100 (Lavin and Gray, "Fast Algorithms for
+ * Convolutional Neural Networks", 2016): filters and patches are evaluated at 6 points in each
+ * direction, multiplied there, which is 36 products of matrices [tiles, channels] x
+ * [channels, columns], and the results are read off. The points are 0, +-a,
  * +-b, infinity with a = sqrt(1/2), b = sqrt(2): the products of their squares are 1, and so sums
  * stay of the size of the numbers that they are made of.
  *
@@ -13,15 +14,18 @@
 #include "micro.h"
 
 #define EDGE 6
-#define STEP 4
 #define POINTS (EDGE * EDGE)
-#define TAPS 9
+#define STEP 4  /* results of a patch in one direction, at most */
+#define TAPS 25 /* of a window, at most */
 #define MOST_TILES 48
+#define RUN 4 /* tiles whose results are finished together */
 #define PAD 16 /* floats after the matrix of a point, so that those of all share no set of the cache */
 #define A 0.70710678118654752f
 #define B 1.41421356237309505f
 
 /* d: 6 numbers, s apart; t: their values at the points, u apart */
+static const float zeros[GC_MOST_CHANNELS];
+
 GC_INLINE void take_in(const vec *d, long s, vec *t, long u) {
     vec even_a = d[4 * s] - 2.0f * d[2 * s], odd_a = A * (d[3 * s] - 2.0f * d[s]);
     vec even_b = d[4 * s] - 0.5f * d[2 * s], odd_b = B * (d[3 * s] - 0.5f * d[s]);
@@ -33,25 +37,33 @@ GC_INLINE void take_in(const vec *d, long s, vec *t, long u) {
     t[5 * u] = d[s] - 2.5f * d[3 * s] + d[5 * s];
 }
 
-/* g: 3 taps of a filter, s apart; t: their values at the points, divided by what reading the
+/* g: 3 or 5 taps of a filter, s apart; t: their values at the points, divided by what reading the
  * results off multiplies with */
-GC_INLINE void take_taps(const vec *g, long s, vec *t, long u) {
+GC_INLINE void take_taps(long window, const vec *g, long s, vec *t, long u) {
     vec even_a = g[0] + 0.5f * g[2 * s], odd_a = A * g[s];
     vec even_b = g[0] + 2.0f * g[2 * s], odd_b = B * g[s];
+    if (window == 5) {
+        even_a += 0.25f * g[4 * s], odd_a += 0.5f * A * g[3 * s];
+        even_b += 4.0f * g[4 * s], odd_b += 2.0f * B * g[3 * s];
+    }
     t[0] = g[0];
     t[u] = (even_a + odd_a) * (-1.0f / 1.5f);
     t[2 * u] = (even_a - odd_a) * (-1.0f / 1.5f);
     t[3 * u] = (even_b + odd_b) * (1.0f / 6.0f);
     t[4 * u] = (even_b - odd_b) * (1.0f / 6.0f);
-    t[5 * u] = g[2 * s];
+    t[5 * u] = g[(window - 1) * s];
 }
 
-/* t: values at the points, u apart; y: the 4 results, s apart */
-GC_INLINE void read_off(const vec *t, long u, vec *y, long s) {
+/* t: values at the points, u apart; y: the 4 or 2 results, s apart */
+GC_INLINE void read_off(long step, const vec *t, long u, vec *y, long s) {
     vec even_a = t[u] + t[2 * u], odd_a = A * (t[u] - t[2 * u]);
     vec even_b = t[3 * u] + t[4 * u], odd_b = B * (t[3 * u] - t[4 * u]);
     y[0] = t[0] + even_a + even_b;
     y[s] = odd_a + odd_b;
+    if (step == 2) {
+        y[s] += t[5 * u];
+        return;
+    }
     y[2 * s] = 0.5f * even_a + 2.0f * even_b;
     y[3 * s] = 0.5f * odd_a + 2.0f * odd_b + t[5 * u];
 }
@@ -60,40 +72,19 @@ typedef struct {
     const gc_matmul *p;
     gc_buffers b;
     float *packed; /* by group of columns and by point: panels of the filters' values there */
-    long down, across, tiles, blocks, splits, groups;
+    long step, down, across, tiles, blocks, splits, groups;
 } windows_t;
 
-/* The pixel at the upper left of a tile, and how many of its rows and columns are in the image. */
+/* Where a tile lies: its upper left pixel, and how many of its rows and columns are results. */
 typedef struct {
-    long pixel, rows, columns;
+    long image, y, x, rows, columns;
 } tile_t;
 
 static tile_t tile_at(const windows_t *job, long t) {
     const gc_matmul *p = job->p;
-    long image = t / (job->down * job->across), y = t / job->across % job->down * STEP;
-    long x = t % job->across * STEP;
-    return (tile_t){(image * p->high + y) * p->wide + x, least(STEP, p->high - y),
-                    least(STEP, p->wide - x)};
-}
-
-static const float zeros[GC_MOST_CHANNELS];
-
-/* The addresses of a tile's 6 x 6 pixels: the 3 x 3 of windows in its four corners make them up.
- * What no result needs is zero. */
-static void patch_at(const windows_t *job, tile_t tile, const float *at[POINTS]) {
-    const gc_matmul *p = job->p;
-    for (int i = 0; i < POINTS; i++) at[i] = zeros;
-    for (int corner = 0; corner < 4; corner++) {
-        long y = corner / 2 ? tile.rows - 1 : 0, x = corner % 2 ? tile.columns - 1 : 0;
-        long pixel = tile.pixel + y * p->wide + x;
-        const float *runs[TAPS]; /* of one pixel each, or of three */
-        p->rows(job->b, runs, NULL, 0, pixel, pixel + 1, 0, p->units);
-        for (int tap = 0; tap < TAPS; tap++) {
-            long start = (p->flipped ? TAPS - 1 - tap : tap) * p->channels;
-            at[(y + tap / 3) * EDGE + x + tap % 3] =
-                runs[start / p->length] + start % p->length;
-        }
-    }
+    long y = t / job->across % job->down * job->step, x = t % job->across * job->step;
+    return (tile_t){t / (job->down * job->across), y, x, least(job->step, p->high - y),
+                    least(job->step, p->wide - x)};
 }
 
 /* values[point * apart + channel] of a tile */
@@ -112,15 +103,17 @@ static void take_patch(const float *const *at, long channels, float *values, lon
     }
 }
 
-/* The filters' values at the points, from their packed taps [9, channels][GC_PANEL]. */
-static void take_filters(const float *taps, long channels, float *panel, long apart, long flipped) {
-    vec g[TAPS], t[EDGE * 3], u[POINTS];
+/* The filters' values at the points, from their packed taps [window^2, channels][GC_PANEL]. */
+GC_INLINE void take_filters(long window, const float *taps, long channels, float *panel, long apart,
+                            long flipped) {
+    vec g[TAPS], t[EDGE * EDGE], u[POINTS];
+    long count = window * window;
     for (long c = 0; c < channels * GC_PANEL; c += LANES) {
-        for (int tap = 0; tap < TAPS; tap++)
-            g[flipped ? TAPS - 1 - tap : tap] =
+        for (long tap = 0; tap < count; tap++)
+            g[flipped ? count - 1 - tap : tap] =
                 *(const loose *)(taps + tap * channels * GC_PANEL + c);
-        for (int x = 0; x < 3; x++) take_taps(g + x, 3, t + x, 3);
-        for (int y = 0; y < EDGE; y++) take_taps(t + 3 * y, 1, u + EDGE * y, 1);
+        for (long x = 0; x < window; x++) take_taps(window, g + x, window, t + x, window);
+        for (long y = 0; y < EDGE; y++) take_taps(window, t + window * y, 1, u + EDGE * y, 1);
         for (int i = 0; i < POINTS; i++) *(loose *)(panel + i * apart + c) = u[i];
     }
 }
@@ -128,32 +121,38 @@ static void take_filters(const float *taps, long channels, float *panel, long ap
 static void pack_filters(gc_buffers table, long first, long last) {
     const windows_t *job = (const windows_t *)table;
     const gc_matmul *p = job->p;
-    long apart = p->channels * GC_GROUP;
-    float *taps = own_space((size_t)(TAPS * apart * 4));
+    long apart = p->channels * GC_GROUP, count = p->window * p->window;
+    float *taps = own_space((size_t)(count * apart * 4));
     for (long g = first; g < last; g++) {
         long n1 = least((g + 1) * GC_GROUP, p->n);
         p->pack(job->b, taps, 0, g * GC_GROUP, n1, 0, p->units);
-        for (long n = g * GC_GROUP, i = 0; n < n1; n += GC_PANEL, i++)
-            take_filters(taps + i * TAPS * p->channels * GC_PANEL, p->channels,
-                         job->packed + g * POINTS * apart + i * p->channels * GC_PANEL, apart,
-                         p->flipped);
+        for (long n = g * GC_GROUP, i = 0; n < n1; n += GC_PANEL, i++) {
+            const float *from = taps + i * count * p->channels * GC_PANEL;
+            float *to = job->packed + g * POINTS * apart + i * p->channels * GC_PANEL;
+            if (p->window == 5)
+                take_filters(5, from, p->channels, to, apart, p->flipped);
+            else
+                take_filters(3, from, p->channels, to, apart, p->flipped);
+        }
     }
 }
 
-/* The 16 results of a tile, for some columns; gives a number that is finite if they all are. */
-static float take_results(const float *products, long apart, long width, float *sums) {
+/* The results of a tile, for some columns: sums[y * line + x * GC_GROUP + column]. Gives 0 if they
+ * are all finite, else NaN. */
+GC_INLINE float take_results(long step, const float *products, long apart, long width, float *sums,
+                             long line) {
     vec t[POINTS], s[STEP * EDGE], y[STEP * STEP], all = {0};
     for (long j = 0; j < width; j += LANES) {
         _Pragma("GCC unroll 6") for (int x = 0; x < EDGE; x++) {
             for (int i = 0; i < EDGE; i++)
                 t[i * EDGE + x] = *(const loose *)(products + (i * EDGE + x) * apart + j);
-            read_off(t + x, EDGE, s + x, EDGE);
+            read_off(step, t + x, EDGE, s + x, EDGE);
         }
-        _Pragma("GCC unroll 4") for (int i = 0; i < STEP; i++) {
-            read_off(s + i * EDGE, 1, y + i * STEP, 1);
-            for (int x = 0; x < STEP; x++) {
-                *(loose *)(sums + (i * STEP + x) * GC_GROUP + j) = y[i * STEP + x];
-                all += y[i * STEP + x] * 0.0f;
+        _Pragma("GCC unroll 4") for (int i = 0; i < step; i++) {
+            read_off(step, s + i * EDGE, 1, y + i * step, 1);
+            for (int x = 0; x < step; x++) {
+                *(loose *)(sums + i * line + x * GC_GROUP + j) = y[i * step + x];
+                all += y[i * step + x] * 0.0f;
             }
         }
     }
@@ -162,8 +161,13 @@ static float take_results(const float *products, long apart, long width, float *
     return sum;
 }
 
+static long pixel_of(const gc_matmul *p, tile_t tile, long y) {
+    return (tile.image * p->high + tile.y + y) * p->wide + tile.x;
+}
+
 /* The same by the definition. */
-static void compute_directly(const windows_t *job, tile_t tile, long n0, long n1, float *sums) {
+static void compute_directly(const windows_t *job, tile_t tile, long n0, long n1, float *sums,
+                             long line) {
     const gc_matmul *p = job->p;
     float *taps = aligned_alloc(64, (size_t)(p->k * GC_GROUP * 4));
     const float *at[TAPS * STEP];
@@ -171,11 +175,31 @@ static void compute_directly(const windows_t *job, tile_t tile, long n0, long n1
     if (!taps) abort();
     p->pack(job->b, taps, 0, n0, n1, 0, p->units);
     for (long y = 0; y < tile.rows; y++) {
-        long pixel = tile.pixel + y * p->wide;
+        long pixel = pixel_of(p, tile, y);
         take_rows(p, job->b, &rows, 0, pixel, pixel + tile.columns, 0, p->units);
-        add_product(&rows, taps, n1 - n0, sums + y * STEP * GC_GROUP, GC_GROUP, 0);
+        add_product(&rows, taps, n1 - n0, sums + y * line, GC_GROUP, 0);
     }
     free(taps);
+}
+
+/* Reads off and finishes some tiles that lie side by side; gives how many. */
+static long finish_run(const windows_t *job, const tile_t *tiles, long count,
+                       const float *products, long apart, float *sums, long n0, long n1) {
+    const gc_matmul *p = job->p;
+    long line = RUN * job->step * GC_GROUP, run = 0, columns = 0;
+    do {
+        float *own = sums + columns * GC_GROUP;
+        const float *from = products + run * GC_GROUP;
+        float all = job->step == 2 ? take_results(2, from, apart, n1 - n0, own, line)
+                                   : take_results(4, from, apart, n1 - n0, own, line);
+        if (all != 0) compute_directly(job, tiles[run], n0, n1, own, line);
+        columns += tiles[run++].columns;
+    } while (run < RUN && run < count && tiles[run].x);
+    for (long y = 0; y < tiles->rows; y++) {
+        long pixel = pixel_of(p, *tiles, y);
+        p->finish(job->b, sums + y * line, GC_GROUP, 0, pixel, pixel + columns, n0, n1);
+    }
+    return run;
 }
 
 /* Blocks of tiles, each against all columns or, split, against one group of them. */
@@ -187,7 +211,7 @@ static void tile_blocks(gc_buffers table, long first, long last) {
     long tile_bytes = most * (long)sizeof(tile_t), row_bytes = most * (long)sizeof(float *);
     long value_bytes = POINTS * value_step * 4, product_bytes = POINTS * product_step * 4;
     char *own = own_space((size_t)(tile_bytes + row_bytes + value_bytes + product_bytes +
-                                   STEP * STEP * GC_GROUP * 4 + 256));
+                                   RUN * STEP * STEP * GC_GROUP * 4 + 256));
     tile_t *tiles = (tile_t *)cut(&own, tile_bytes);
     const float **at = (const float **)cut(&own, row_bytes);
     float *values = (float *)cut(&own, value_bytes), *products = (float *)cut(&own, product_bytes);
@@ -199,7 +223,8 @@ static void tile_blocks(gc_buffers table, long first, long last) {
         for (long i = 0; block != known && i < rows.count; i++) {
             const float *pixels[POINTS];
             tiles[i] = tile_at(job, start + i);
-            patch_at(job, tiles[i], pixels);
+            p->patch(job->b, pixels, zeros, tiles[i].image, tiles[i].y, tiles[i].x,
+                     tiles[i].rows + p->window - 1, tiles[i].columns + p->window - 1);
             take_patch(pixels, channels, values + i * channels, value_step);
         }
         known = block;
@@ -213,15 +238,9 @@ static void tile_blocks(gc_buffers table, long first, long last) {
                 add_product(&rows, job->packed + (g * POINTS + point) * channels * GC_GROUP,
                             n1 - n0, products + point * product_step, GC_GROUP, 0);
             }
-            for (long i = 0; i < rows.count; i++) {
-                tile_t tile = tiles[i];
-                if (take_results(products + i * GC_GROUP, product_step, n1 - n0, sums) != 0)
-                    compute_directly(job, tile, n0, n1, sums);
-                for (long y = 0; y < tile.rows; y++) {
-                    long pixel = tile.pixel + y * p->wide;
-                    p->finish(job->b, sums + y * STEP * GC_GROUP, GC_GROUP, 0, pixel,
-                              pixel + tile.columns, n0, n1);
-                }
+            for (long i = 0, run; i < rows.count; i += run) {
+                run = finish_run(job, tiles + i, rows.count - i, products + i * GC_GROUP,
+                                 product_step, sums, n0, n1);
             }
         }
     }
@@ -232,8 +251,9 @@ void gc_convolve(const gc_matmul *p, gc_buffers b) {
     windows_t job = {.p = p, .b = b, .packed = host->scratch};
     long ready = 0, *kept = p->kept ? b[p->kept] : NULL;
     job.groups = (p->n + GC_GROUP - 1) / GC_GROUP;
-    job.down = (p->high + STEP - 1) / STEP;
-    job.across = (p->wide + STEP - 1) / STEP;
+    job.step = EDGE + 1 - p->window;
+    job.down = (p->high + job.step - 1) / job.step;
+    job.across = (p->wide + job.step - 1) / job.step;
     job.tiles = p->m / (p->high * p->wide) * job.down * job.across;
     if (kept) {
         job.packed = (float *)(kept + 8);
