@@ -10,6 +10,7 @@
 
 #define MOST_ROWS 96          /* of a block */
 #define SPACE_BYTES (1 << 18) /* of computed rows, which then stay in the second cache */
+#define FAR_BYTES (1 << 19)   /* of columns, beyond which they leave the second cache */
 #define PARTS 8               /* of a depth that is cut: the same with any number of threads */
 
 /* What the threads' functions need besides the buffers; they are given this as their table. */
@@ -47,6 +48,7 @@ static void row_blocks(gc_buffers table, long first, long last) {
     char *own = own_space((size_t)(sum_bytes + table_bytes + space_bytes(p, most, job->slab)));
     float *sums = (float *)cut(&own, sum_bytes);
     rows_t rows = {.at = (const float **)cut(&own, table_bytes), .space = (float *)own};
+    rows.far = p->n * p->k * 4 > FAR_BYTES;
     for (long i = first; i < last; i++) {
         long m0 = i * most, m1 = least(m0 + most, p->m);
         for (long d = 0; d < p->units; d += job->slab) {
@@ -84,6 +86,7 @@ static void column_groups(gc_buffers table, long first, long last) {
     for (long i = 0; i < blocks; i++) {
         rows[i].at = (const float **)cut(&own, table_bytes);
         rows[i].space = (float *)cut(&own, space);
+        rows[i].far = job->ready;
     }
     for (long t = first; t < last; t++) {
         long batch = t / job->groups, n0 = t % job->groups * GC_GROUP;
@@ -186,7 +189,8 @@ void gc_multiply(const gc_matmul *p, gc_buffers b) {
     double work = (double)p->m * (double)p->n * (double)p->k * (double)p->batch;
     long serial = work < 1e5; /* some microseconds: not worth handing out */
     long all_rows = p->computed ? p->m * p->k * 4 : 0;
-    if (!serial && p->units >= 2 * PARTS && p->k >= 2048 &&
+    long wide = tasks >= host->threads || p->m > 48; /* enough for all threads as it is */
+    if (!serial && !(p->kept && wide) && p->units >= 2 * PARTS && p->k >= 2048 &&
         p->m * groups * GC_GROUP <= GC_MOST_PARTIAL && p->m * p->n * 4 <= p->k * (p->m + p->n)) {
         by_depth(p, b, &job);
         return;

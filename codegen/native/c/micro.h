@@ -96,6 +96,7 @@ typedef struct {
     const float **at;
     float *space;
     long count, runs, length, step;
+    long far; /* the second factor comes from beyond the second cache */
 } rows_t;
 
 static void take_rows(const gc_matmul *p, gc_buffers b, rows_t *rows, long batch, long m0, long m1,
@@ -114,6 +115,13 @@ static void take_rows(const gc_matmul *p, gc_buffers b, rows_t *rows, long batch
     p->rows(b, rows->at, rows->space, batch, m0, m1, d0, d1);
 }
 
+/* Some of the lines of the part of a panel that comes next, into the second cache: the processor
+ * does not look ahead beyond a page. */
+GC_INLINE void fetch(const float *panel, long count, long part, long parts) {
+    for (long i = count * part / parts; i < count * (part + 1) / parts; i += 16)
+        __builtin_prefetch(panel + i, 0, 2);
+}
+
 /* sums (+)= rows times one packed group of `width` columns */
 static void add_product(const rows_t *rows, const float *group, long width, float *sums,
                         long stride, long add) {
@@ -128,8 +136,11 @@ static void add_product(const rows_t *rows, const float *group, long width, floa
             long these = least(runs, rows->runs - s);
             for (long j = 0; j < width; j += GC_PANEL) {
                 const float *panel = group + j * depth + (s * rows->length + at) * GC_PANEL;
+                const float *next = j + GC_PANEL < width ? panel + depth * GC_PANEL
+                                                         : panel - j * depth + these * run * GC_PANEL;
                 for (long t = 0, i = 0; t < tiles; t++) {
                     long height = rows->count * (t + 1) / tiles - i;
+                    if (rows->far) fetch(next, these * run * GC_PANEL, t, tiles);
                     micros[height](these, run, rows->at + s * rows->count + i, rows->count,
                                    at * rows->step, rows->step, panel, sums + i * stride + j,
                                    stride, more);
