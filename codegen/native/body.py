@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 from graphc.codegen.expressions import bare, title
 from graphc.codegen.native.spelling import (
@@ -24,6 +26,8 @@ from graphc.ir.errors import UnsupportedOp
 from graphc.ir.loop import Access, Axis, Buffer, Expr, Guard, Kernel, Linear
 from graphc.ir.table import OPS
 
+_MOST_FILL: Final = 1 << 12  # elements of a constant array that stands for what is not there
+
 
 class Body:
     """Spells out a kernel's statements; where depends on the blocks that are open in `text`."""
@@ -36,6 +40,7 @@ class Body:
         self.text = Text(names.values())
         self.scope = loop.scopes(kernel)
         parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+        self.fills: dict[tuple[str, str, int], str] = {}
         self.uses = Counter(e for e in parts if isinstance(e, (loop.Load, loop.Gather)))
 
     # -- statements
@@ -108,7 +113,10 @@ class Body:
         if known is not None:
             return known
         own = min(level, self.text.level(loop.axes_used(expr, self.scope), loop.refs(expr)))
-        text = self._load(expr) if isinstance(expr, loop.Load) else self._gather(expr, own)
+        if isinstance(expr, loop.Gather):
+            text = self._gather(expr, own)
+        else:
+            text = self._run(expr, own) or self._load(expr)
         if own == level and self.uses[expr] == 1:
             return text
         base = (expr.pieces[0] if isinstance(expr, loop.Load) else expr.access).buffer
@@ -127,6 +135,49 @@ class Body:
             rest = text or literal(expr.fill, expr.dtype)
             text = f"({' && '.join(conditions)} ? {element} : {rest})" if conditions else element
         return text
+
+    def _run(self, expr: loop.Load, level: int) -> str | None:
+        """The element of a run that starts where conditions say, once for a whole loop: loads
+        with conditions inside of a vectorized loop would be many times as slow. None where an
+        element's conditions are its own."""
+        axis = self._loop_axis(level)
+        stored = {stored_type(self.buffers[p.buffer].dtype) for p in expr.pieces}
+        if axis is None or not any(p.guards for p in expr.pieces) or len(stored) != 1:
+            return None
+        if any(p.strides[axis] != 1 or p.divisor != 1 for p in expr.pieces):
+            return None
+        if any(g.value.strides[axis] for p in expr.pieces for g in p.guards):
+            return None
+        size, ctype, block = self.axes[axis].size, stored.pop(), self.text.blocks[level - 1]
+        if size > _MOST_FILL or (expr.fill != 0 and ctype != VALUE[expr.dtype]):
+            return None
+        run = ""
+        for piece in reversed(expr.pieces):
+            start = replace(piece, strides=zeroed(piece.strides, axis))
+            place, conditions = self.place(start)
+            rest = run or self._fill(ctype, expr, size)
+            run = f"{' && '.join(conditions)} ? &{place} : {rest}" if conditions else f"&{place}"
+        name = self.text.fresh("run")
+        block.lines.append(f"const {ctype} *{name} = {run};")
+        return loaded(f"{name}[{self.axes[axis].name}]", expr.dtype)
+
+    def _loop_axis(self, level: int) -> int | None:
+        """The axis of the loop that the block is, where it is one of a single axis."""
+        blocks = self.text.blocks
+        if level < 1 or level != len(blocks) - 1:
+            return None
+        added = blocks[level].axes - blocks[level - 1].axes
+        return next(iter(added)) if len(added) == 1 else None
+
+    def _fill(self, ctype: str, expr: loop.Load, size: int) -> str:
+        """A constant array of the load's fill."""
+        fill = literal(expr.fill, expr.dtype)
+        key = (ctype, fill, size)
+        if key not in self.fills:
+            name = self.fills[key] = self.text.fresh("fill")
+            values = "" if expr.fill == 0 else f" = {{[0 ... {size - 1}] = {fill}}}"
+            self.text.blocks[0].lines.append(f"static const {ctype} {name}[{size}]{values};")
+        return self.fills[key]
 
     def _gather(self, expr: loop.Gather, level: int) -> str:
         """The element at a computed position; the fill where that is out of range."""
@@ -197,6 +248,11 @@ def pointers(kernel: Kernel, place: Place, lines: Sequence[str]) -> list[str]:
             ctype = stored_type(place.buffers[name].dtype)
             declared.append(f"{const}{ctype} *{place.names[name]} = b[{place.slots[name]}];")
     return declared
+
+
+def zeroed(strides: Sequence[int], axis: int) -> tuple[int, ...]:
+    """The strides without that of an axis."""
+    return tuple(0 if i == axis else s for i, s in enumerate(strides))
 
 
 def flat_index(kernel: Kernel, axes: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from graphc.codegen.axes import strides_of
-from graphc.codegen.native.body import Body, pointers
+from graphc.codegen.native.body import Body, pointers, zeroed
 from graphc.codegen.native.product import Product, extent
 from graphc.codegen.native.spelling import literal, loaded
 from graphc.codegen.native.text import KernelText, Place
@@ -123,7 +123,11 @@ class _Emitter:
             if one:
                 text.line(f"const long {kernel.axes[last].name} = d0;")
             text.blocks[-1].axes |= {last}  # at the run's first number
-            access = a.pieces[0] if one else _at_start(a.pieces[0], last)
+            access = (
+                a.pieces[0]
+                if one
+                else replace(a.pieces[0], strides=zeroed(a.pieces[0].strides, last))
+            )
             place, conditions = self.body.place(access)
             when = f"{' && '.join(conditions)} ? &{place} : zeros" if conditions else f"&{place}"
             index = self._depth_index(p.depth[:-1])
@@ -395,12 +399,6 @@ class _Emitter:
         header = f"static void {place.name}_{what}(gc_buffers b, {parameters}) {{"
         self.functions.append("\n".join([header, *("    " + line for line in lines), "}"]))
         self.body = self._new_body()
-
-
-def _at_start(access: loop.Access, axis: int) -> loop.Access:
-    """The access where an axis is 0."""
-    strides = tuple(0 if i == axis else s for i, s in enumerate(access.strides))
-    return loop.Access(access.buffer, strides, access.offset, access.guards, access.divisor)
 
 
 def _limits(expr: loop.Expr, axis: int) -> tuple[loop.Guard, ...] | None:

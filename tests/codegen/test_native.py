@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -162,3 +164,39 @@ def test_initializers_are_not_compiled(caplog: pytest.LogCaptureFixture) -> None
         got = session.run([v, gc.assign_add(w, v)])  # reads, and gives: a program of its own
         assert "NumPy" not in caplog.text
         np.testing.assert_allclose(got[1], got[0] * 3, rtol=1e-6)
+
+
+_PADDED: dict[str, Callable[[Any], Any]] = {
+    "depthwise": lambda x: gc.nn.depthwise_conv2d(
+        x, gc.cast(gc.reshape(gc.range(9 * 13), [3, 3, 13, 1]), x.dtype), [1, 1, 1, 1], "SAME"
+    ),
+    "max_pool": lambda x: gc.nn.max_pool(x, [1, 3, 3, 1], [1, 2, 2, 1], "SAME"),
+    "avg_pool": lambda x: gc.nn.avg_pool(x, [1, 3, 2, 1], [1, 1, 2, 1], "SAME"),
+    "pad": lambda x: gc.abs(gc.pad(x, [[0, 0], [1, 2], [0, 3], [0, 0]], constant_values=7)),
+    "concat": lambda x: gc.abs(gc.concat([x, x[:, 1:], x[:, :2]], 1)),
+    "channels": lambda x: gc.abs(gc.pad(x, [[0, 0], [0, 0], [0, 0], [2, 1]])),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int32", "int8"])
+@pytest.mark.parametrize("what", sorted(_PADDED))
+def test_padding_around_what_is_vectorized(what: str, dtype: str) -> None:
+    """A run of what is not there is an array of the fill, chosen outside of the loop; where each
+    element has conditions of its own (the channels are padded) nothing is chosen."""
+    kind = as_dtype(dtype)
+    if not kind.is_floating and what in ("avg_pool", "depthwise", "max_pool"):
+        return
+    values = np.random.default_rng(8).integers(-9, 9, (2, 5, 6, 13)).astype(kind.numpy)
+    if kind.is_floating:
+        values[0, 0, 0, 0], values[1, 4, 5, 12] = np.inf, np.nan
+    with Graph().as_default():
+        x = gc.placeholder(kind, values.shape)
+        y = _PADDED[what](x)
+        source = "".join(k.source for k in gc.explain(y, device="native").kernels)
+        got, want = (
+            gc.Session(device=device).run(y, {x: values}) for device in ("native", "numpy")
+        )
+    half = what in ("pad", "max_pool", "depthwise") and kind in (gc.float16, gc.bfloat16)
+    chosen = re.search(r"\*run_\d+ = .*\?", source)
+    assert bool(chosen) == (what != "channels" and not half), source
+    _agree(got, want, 1e-6 if kind.itemsize > 2 else 1e-2)
