@@ -98,6 +98,11 @@ def _odd(name: str, tail: Function, last: float, degree: int) -> Fit:
     return polynomial(name, tail, 0, last**2, degree, lambda z: z / (1 + z * tail(z)))
 
 
+def _exp_share(r: Array) -> Array:
+    """1 + r p(r), relative to e^r"""
+    return np.abs(r) * np.exp(-r)
+
+
 def _hyperbolic_tangent(z: Array) -> Array:
     """(tanh(x) - x) / x^3 near 0, in z = x^2"""
     return _series(lambda k: (-1 / 3, 2 / 15, -17 / 315, 62 / 2835, -1382 / 155925, 0)[min(k, 5)])(
@@ -130,14 +135,16 @@ def _arcsine(k: int) -> float:
 
 def fits() -> list[Fit]:
     """All of them."""
-    half_log2, eighth_turn = math.log(2) / 2 * 1.01, 0.85
+    half_log2, eighth_turn = math.log(2) / 2, 0.85
+    near, far = 1.001 * half_log2, 1.01 * half_log2  # the latter with what is added to it
     exponential = _series(lambda k: 1 / math.factorial(k + 2))
     sine = _series(lambda k: -((-1) ** k) / math.factorial(2 * k + 3))
     cosine = _series(lambda k: (-1) ** k / math.factorial(2 * k + 4))
     arctangent = _series(lambda k: -((-1) ** k) / (2 * k + 3))
     erfc_end = (ERFC_END - 1.5) / (ERFC_END + 3)
     return [
-        polynomial("expm1", exponential, -half_log2, half_log2, 4, np.abs),
+        polynomial("exp", lambda r: np.expm1(r) / r, -near, near, 4, _exp_share),
+        polynomial("expm1", exponential, -far, far, 4, np.abs),
         polynomial(
             "log", _log_tail, 0.5**0.5 - 1, 2**0.5 - 1, 7, lambda f: np.abs(f**3 / np.log1p(f))
         ),

@@ -1,5 +1,14 @@
 /* Printed by graphc.codegen.native.minimax, which says how the numbers were found. */
 
+GC_INLINE float gc_exp_polynomial(float x) { /* error 9.2e-08 */
+    float p = 0.008290229365229607f;
+    p = GC_FMA_F32(p, x, 0.04189838841557503f);
+    p = GC_FMA_F32(p, x, 0.16667640209197998f);
+    p = GC_FMA_F32(p, x, 0.49999144673347473f);
+    p = GC_FMA_F32(p, x, 0.9999997019767761f);
+    return p;
+}
+
 GC_INLINE float gc_expm1_polynomial(float x) { /* error 1.4e-08 */
     float p = 0.0013947597471997142f;
     p = GC_FMA_F32(p, x, 0.008367246948182583f);

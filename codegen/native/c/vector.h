@@ -35,44 +35,61 @@
 /* 2^n, -126 <= n <= 127 */
 GC_INLINE float gc_power_of_2_f32(int32_t n) { return gc_float_of((uint32_t)(n + 127) << 23); }
 
-/* 2^scale * e^(x + low) for a small `low` and scale 0 or -1. The power of 2 comes in two factors,
- * each of which is a normal number, so that 2^128 and 2^-149 are within reach. */
-GC_INLINE float gc_exp_sum_f32(float x, float low, int32_t scale) {
-    float c = x > 90.0f ? 90.0f : x;
-    c = c < -104.5f ? -104.5f : c; /* NaN passes both */
-    float rounded = GC_FMA_F32(c, GC_LOG2E_F32, GC_ROUND_F32);
+/* A limit is a variable, as far as the compiler can see: then a choice between it and a value is
+ * one instruction, a minimum or maximum. With literals, GCC makes two of one, ten of two in a row. */
+#define GC_LIMIT(name, value) static float name __attribute__((used)) = value
+GC_LIMIT(gc_exp_most_f32, 90.0f);
+GC_LIMIT(gc_exp_least_f32, -104.5f);
+GC_LIMIT(gc_expm1_most_f32, 89.0f);
+GC_LIMIT(gc_expm1_least_f32, -40.0f);
+GC_LIMIT(gc_tanh_most_f32, 9.1f);
+GC_LIMIT(gc_erf_most_f32, 3.93f);
+GC_INLINE float gc_at_most_f32(float x, float most) { return most < x ? most : x; } /* NaN passes */
+GC_INLINE float gc_at_least_f32(float x, float least) { return x < least ? least : x; }
+
+/* x = n ln(2) + r; the bits of `rounded` are those of GC_ROUND_F32, plus n */
+typedef struct { float rounded, r; } gc_powers;
+GC_INLINE gc_powers gc_powers_f32(float x) {
+    float rounded = GC_FMA_F32(x, GC_LOG2E_F32, GC_ROUND_F32);
     float n = rounded - GC_ROUND_F32;
-    float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, c);
-    r = GC_FMA_F32(n, -GC_LN2_LOW_F32, r) + low;
-    float y = 1.0f + GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
-    int32_t k = (int32_t)(gc_bits_of(rounded) - 0x4b400000u) + scale, half = k >> 1;
-    return y * gc_power_of_2_f32(half) * gc_power_of_2_f32(k - half);
+    float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, x);
+    gc_powers powers = {rounded, GC_FMA_F32(n, -GC_LN2_LOW_F32, r)};
+    return powers;
 }
 
-/* One limit is a minimum, the other a selection at the end: two in a row become six. What is
- * computed below the lower one may be anything. */
+/* scale * 2^n (1 + r q), scale 1 or 1/2. 2^n comes in two factors, so that 2^128 and 2^-149 are
+ * within reach; from 2^-64 on, the second one is 16. */
+GC_INLINE float gc_scaled_f32(float rounded, float r, float q, float scale) {
+    int32_t exponent = (int32_t)(gc_bits_of(rounded) << 23), least = -64 * (1 << 23);
+    int32_t near = exponent < least ? least : exponent;
+    float first = gc_float_of((uint32_t)near + gc_bits_of(0.0625f));
+    float second = gc_float_of((uint32_t)(exponent - near) + gc_bits_of(16.0f * scale));
+    return GC_FMA_F32(q, r * first, first) * second;
+}
+
+GC_INLINE gc_powers gc_exp_powers_f32(float x) {
+    float c = gc_at_most_f32(x, gc_exp_most_f32);
+    return gc_powers_f32(gc_at_least_f32(c, gc_exp_least_f32));
+}
+
 GC_INLINE float gc_exp_f32(float x) {
-    float c = 90.0f < x ? 90.0f : x; /* NaN passes */
-    float rounded = GC_FMA_F32(c, GC_LOG2E_F32, GC_ROUND_F32);
-    float n = rounded - GC_ROUND_F32;
-    float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, c);
-    r = GC_FMA_F32(n, -GC_LN2_LOW_F32, r);
-    float y = 1.0f + GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
-    int32_t k = (int32_t)(gc_bits_of(rounded) - 0x4b400000u), half = k >> 1;
-    y = y * gc_power_of_2_f32(half) * gc_power_of_2_f32(k - half);
-    return x < -104.5f ? 0.0f : y;
+    gc_powers powers = gc_exp_powers_f32(x);
+    return gc_scaled_f32(powers.rounded, powers.r, gc_exp_polynomial(powers.r), 1.0f);
+}
+
+/* scale * e^(x + low) for a small `low` and scale 1 or 1/2, to more digits */
+GC_INLINE float gc_exp_sum_f32(float x, float low, float scale) {
+    gc_powers powers = gc_exp_powers_f32(x);
+    float r = powers.r + low, q = GC_FMA_F32(gc_expm1_polynomial(r), r, 1.0f);
+    return gc_scaled_f32(powers.rounded, r, q, scale);
 }
 
 /* 2^(n-1) (1 + p) - 1/2, twice */
 GC_INLINE float gc_expm1_f32(float x) {
-    float c = x > 89.0f ? 89.0f : x;
-    c = c < -40.0f ? -40.0f : c;
-    float rounded = GC_FMA_F32(c, GC_LOG2E_F32, GC_ROUND_F32);
-    float n = rounded - GC_ROUND_F32;
-    float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, c);
-    r = GC_FMA_F32(n, -GC_LN2_LOW_F32, r);
-    float p = GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
-    float half = gc_float_of((gc_bits_of(rounded) - 0x4b400000u + 126u) << 23);
+    gc_powers powers = gc_powers_f32(gc_at_least_f32(
+        gc_at_most_f32(x, gc_expm1_most_f32), gc_expm1_least_f32));
+    float r = powers.r, p = GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
+    float half = gc_float_of((gc_bits_of(powers.rounded) << 23) + gc_bits_of(0.5f));
     float y = 2.0f * GC_FMA_F32(half, p, half - 0.5f);
     return x != x || fabsf(x) < 1e-10f ? x : y; /* -0 and denormals as they are */
 }
@@ -116,13 +133,10 @@ GC_INLINE float gc_sigmoid_f32(float x) { /* e^-|x| cannot overflow */
 
 GC_INLINE float gc_tanh_f32(float x) { /* x + x^3 P(x^2); from 0.55 on, 1 - 2 / (e^2x + 1) */
     float a = fabsf(x), z = x * x;
-    float c = a > 9.1f ? 18.2f : 2.0f * a;
-    float rounded = GC_FMA_F32(c, GC_LOG2E_F32, GC_ROUND_F32);
-    float n = rounded - GC_ROUND_F32;
-    float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, c);
-    r = GC_FMA_F32(n, -GC_LN2_LOW_F32, r);
-    float e = 1.0f + GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
-    e = gc_float_of(gc_bits_of(e) + (gc_bits_of(rounded) << 23)); /* what was added is 0 there */
+    gc_powers powers = gc_powers_f32(2.0f * gc_at_most_f32(a, gc_tanh_most_f32));
+    float r = powers.r;
+    float power = gc_float_of((gc_bits_of(powers.rounded) << 23) + gc_bits_of(1.0f));
+    float e = GC_FMA_F32(gc_exp_polynomial(r), r * power, power);
     float large = 1.0f - 2.0f / (e + 1.0f);
     float small = GC_FMA_F32(a * z, gc_tanh_polynomial(z), a);
     float y = a < 0.55f ? small : large;
@@ -130,8 +144,7 @@ GC_INLINE float gc_tanh_f32(float x) { /* x + x^3 P(x^2); from 0.55 on, 1 - 2 / 
 }
 
 GC_INLINE float gc_erf_f32(float x) { /* x P(x^2); from 1.15 on, 1 - 1 / R(x)^16 */
-    float a = fabsf(x);
-    a = a > 3.93f ? 3.93f : a;
+    float a = gc_at_most_f32(fabsf(x), gc_erf_most_f32);
     float root = gc_erf_large_polynomial(a);
     root *= root;
     root *= root;
@@ -148,7 +161,7 @@ GC_INLINE float gc_erfc_f32(float x) {
     float a = fabsf(x);
     a = a > 10.1f ? 10.1f : a;
     float upper = gc_float_of(gc_bits_of(a) & 0xfffff000u);
-    float e = gc_exp_sum_f32(-upper * upper, -(a + upper) * (a - upper), 0);
+    float e = gc_exp_sum_f32(-upper * upper, -(a + upper) * (a - upper), 1.0f);
     float y = gc_erfc_polynomial((a - 1.5f) / (a + 3.0f)) / (1.0f + 2.0f * a);
     y = e * y;
     y = x < 0 ? 2.0f - y : y;
@@ -266,14 +279,14 @@ GC_INLINE float gc_acos_f32(float x) {
 
 GC_INLINE float gc_sinh_f32(float x) {
     float a = fabsf(x), z = x * x;
-    float half = gc_exp_sum_f32(a, 0.0f, -1);
+    float half = gc_exp_sum_f32(a, -0.0f, 0.5f);
     float y = half - 0.25f / half;
     y = a < 1.0f ? GC_FMA_F32(a * z, gc_sinh_polynomial(z), a) : y;
     return x != x ? x : copysignf(y, x);
 }
 
 GC_INLINE float gc_cosh_f32(float x) {
-    float half = gc_exp_sum_f32(fabsf(x), 0.0f, -1);
+    float half = gc_exp_sum_f32(fabsf(x), -0.0f, 0.5f);
     return half + 0.25f / half;
 }
 
