@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from graphc.codegen.native.lanes import LANES, LONG, RowNest, has_position
 from graphc.codegen.native.matmul import emit_product
-from graphc.codegen.native.nest import Nest, by_name, is_let
+from graphc.codegen.native.nest import by_name, is_let
 from graphc.codegen.native.product import product_of
 from graphc.codegen.native.schedule import (
     TILE,
@@ -29,10 +30,12 @@ from graphc.ir import loop
 from graphc.ir.dtypes import float32
 from graphc.ir.loop import Kernel
 
-_ROW_RUN = 1 << 13  # elements of a row that are added up by a vector without a break
+_ROW_RUN = 1 << 13  # elements of a row that are added up without a break
 _COLUMN_RUN = 1 << 9  # elements of a column likewise
 _KEPT_ELEMENTS = 1 << 14  # of a row, of which expensive values are kept between its phases
-_STREAM_BYTES = 1 << 25  # of a buffer that is stored past the cache, since it does not fit there
+_LARGE_BYTES = 1 << 25  # of a buffer that does not fit into the cache
+_STREAM_UNIT = 8  # elements that are stored past the cache at once
+_FETCHED_ELEMENTS = 1 << 15  # of a row that is fetched while the one before is computed with
 _KEPT_FLOPS = 8.0  # of a value that is kept rather than computed again
 
 
@@ -69,7 +72,11 @@ def _as_sum(stmt: loop.Stmt) -> loop.Stmt:
     return loop.Reduce(stmt.name, "sum", loop.Apply("multiply", factors, stmt.dtype), stmt.dtype)
 
 
-class LoopNest(Nest):
+def _is_large(buffer: loop.Buffer) -> bool:
+    return buffer.nbytes >= _LARGE_BYTES
+
+
+class LoopNest(RowNest):
     """Walks one kernel in loops over its axes."""
 
     _streams = False  # it has stored past the cache
@@ -112,8 +119,9 @@ class LoopNest(Nest):
             self._loops(stack, rest, simd=False)
             phases = plan_phases(self.kernel)
             kept = self._kept(phases)
-            for phase in phases:
-                self._row_phase(phase, kept)
+            fetched = self._fetched(phases)
+            for number, phase in enumerate(phases):
+                self._row_phase(phase, kept, fetched if number == 1 else [])
         if self._streams:
             self._line("gc_stream_end();")
         self._finish("", extent, grain(self.kernel, extent))
@@ -171,62 +179,82 @@ class LoopNest(Nest):
 
     # -- rows
 
-    def _row_phase(self, phase: Phase, kept: Mapping[str, str]) -> None:
+    def _row_phase(self, phase: Phase, kept: Mapping[str, str], before: Sequence[str]) -> None:
         reduces = [s for s in phase.inside if isinstance(s, loop.Reduce)]
-        names = [self._total(s) for s in reduces]
+        names = parts = [self._total(s) for s in reduces]
+        inside, streamed = self._streamed(phase.inside)
+        after = [self._stream(store, array) for store, array in streamed]
         run = self._run(reduces, _ROW_RUN)
-        if run:
-            with ExitStack() as stack:
-                limits = self._run_block(stack, *run)
+        with ExitStack() as stack:
+            spans = self._run_block(stack, *run) if run else {}
+            if run:
                 parts = [self._total(s) for s in reduces]
-                with ExitStack() as inner:
-                    self._reduce_loops(inner, self.kernel.reduced, reduces, parts, limits)
-                    self._statements(phase.inside, by_name(reduces, parts), kept)
+            if phase.inside:
+                with self._along_row(reduces, parts, spans, before, after) as places:
+                    self._statements(inside, places, kept)
+                    for store, array in streamed:
+                        self._line(f"{array}[lane] = {self.body.value(store.value)};")
+            if run:
                 for stmt, name, part in zip(reduces, names, parts, strict=True):
                     self._line(combine(stmt.op, stmt.dtype, name, part))
-        elif phase.inside:
-            with ExitStack() as stack:
-                # with expensive values it waits for arithmetic, not for memory
-                whole = list(phase.inside), list[tuple[loop.Store, str]]()
-                inside, streamed = whole if kept else self._streamed(phase.inside)
-                self._reduce_loops(stack, self.kernel.reduced, reduces, names)
-                self._statements(inside, by_name(reduces, names), kept)
-                for store, row in streamed:
-                    self._line(f"{row}[{self._row_index()}] = {self.body.value(store.value)};")
-            for store, row in streamed:
-                self._stream(store, row)
         for stmt, name in zip(reduces, names, strict=True):
             self.body.text.blocks[-1].names[stmt.name] = name
         self._statements(phase.after)
+
+    def _fetched(self, phases: Sequence[Phase]) -> list[str]:
+        """Lines for the second phase that fetch a block of what the first reads of the next row:
+        the processor's own prefetching ends at each page, and in the second phase memory rests."""
+        kernel = self.kernel
+        axis, rows = kernel.reduced[-1], [i for i in kernel.parallel if kernel.sizes[i] > 1]
+        if len(phases) < 2 or len(kernel.reduced) != 1 or not rows:
+            return []
+        if has_position(phases[1].inside):
+            return []
+        if not LONG <= kernel.sizes[axis] <= _FETCHED_ELEMENTS:
+            return []
+        inside = (e for s in phases[0].inside for e in loop.expressions(s))
+        loads = [e for x in inside for e in loop.walk(x) if isinstance(e, loop.Load) and e.is_plain]
+        lines = []
+        for access in dict.fromkeys(e.pieces[0] for e in loads):
+            buffer = self.place.buffers[access.buffer]
+            if access.strides[axis] == 1 and access.strides[rows[-1]] and _is_large(buffer):
+                strides = tuple(0 if i == axis else s for i, s in enumerate(access.strides))
+                offset = access.offset + access.strides[rows[-1]]
+                place, _ = self.body.place(replace(access, strides=strides, offset=offset))
+                lines.append(f"gc_fetch(&{place} + at, {LANES * buffer.dtype.itemsize});")
+        return lines
 
     def _streamed(
         self, stmts: Sequence[loop.Stmt]
     ) -> tuple[list[loop.Stmt], list[tuple[loop.Store, str]]]:
         """The statements without the stores of whole rows of buffers that are larger than the
-        cache; those, with the arrays that such a row is collected in."""
+        cache; those, with the arrays that a block of such a row is collected in."""
         kernel, streamed = self.kernel, []
         rest = list(stmts)
-        if len(kernel.reduced) != 1 or not 64 <= kernel.sizes[kernel.reduced[0]] <= _KEPT_ELEMENTS:
+        short = kernel.sizes[kernel.reduced[0]] < LANES
+        if len(kernel.reduced) != 1 or short or has_position(stmts):
             return rest, []
         (axis,) = kernel.reduced
         for stmt in [s for s in stmts if isinstance(s, loop.Store)]:
-            buffer = self.place.buffers[stmt.access.buffer]
-            dense = stmt.access.is_plain and stmt.access.strides[axis] == 1
-            large = buffer.dtype is float32 and buffer.nbytes >= _STREAM_BYTES
-            if dense and large and buffer.name not in kernel.inputs:
-                row = self.body.text.fresh("stream")
-                self._line(f"float {row}[{kernel.sizes[axis]}];")
-                streamed.append((stmt, row))
+            access, buffer = stmt.access, self.place.buffers[stmt.access.buffer]
+            dense = access.is_plain and access.strides[axis] == 1
+            others = [access.offset, *(s for i, s in enumerate(access.strides) if i != axis)]
+            aligned = all(s % _STREAM_UNIT == 0 for s in others)
+            large = buffer.dtype is float32 and _is_large(buffer)
+            if dense and aligned and large and buffer.name not in kernel.inputs:
+                array = self.body.text.fresh("stream")
+                self._line(f"float {array}[{LANES}];")
+                streamed.append((stmt, array))
                 rest.remove(stmt)
         return rest, streamed
 
-    def _stream(self, stmt: loop.Store, row: str) -> None:
-        """A collected row past the cache to where it belongs."""
+    def _stream(self, stmt: loop.Store, array: str) -> str:
+        """The line that stores a collected block past the cache to where it belongs."""
         (axis,) = self.kernel.reduced
         strides = tuple(0 if i == axis else s for i, s in enumerate(stmt.access.strides))
         place, _ = self.body.place(replace(stmt.access, strides=strides))
-        self._line(f"gc_stream(&{place}, {row}, {self.kernel.sizes[axis]});")
         self._streams = True
+        return f"gc_stream(&{place} + at, {array}, lanes);"
 
     def _kept(self, phases: Sequence[Phase]) -> dict[str, str]:
         """Arrays for the values of a row that are expensive and needed in a later phase."""
@@ -265,12 +293,11 @@ class LoopNest(Nest):
             self._line(f"{VALUE[stmt.dtype]} {array}[{width}];")
         parts = by_name(reduces, [f"{a}[{index}]" for a in arrays])
         with ExitStack() as stack:
-            limits = self._run_block(stack, *run)
+            spans = self._run_block(stack, *run)
             with text.block(header, (axis,)):
                 self._start(reduces, parts)
             with ExitStack() as loops:
-                for i in self.kernel.reduced:
-                    self._loop(loops, i, *limits.get(i, ("0", str(self.kernel.sizes[i]))))
+                self._reduce_loops(loops, spans)
                 loops.enter_context(text.block(header, (axis,)))
                 self._statements(phase.inside, parts)
             with text.block(header, (axis,)):
@@ -293,7 +320,7 @@ class LoopNest(Nest):
             self._column_runs(phase, reduces, totals, inner, index, run)
         elif phase.inside:
             with ExitStack() as stack:
-                self._loops(stack, self.kernel.reduced, simd=False)
+                self._reduce_loops(stack)
                 stack.enter_context(text.block(header, (axis,)))
                 self._statements(phase.inside, totals)
         text.blocks[-1].names.update(totals)

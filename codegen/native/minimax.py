@@ -100,7 +100,8 @@ def _odd(name: str, tail: Function, last: float, degree: int) -> Fit:
 
 def _exp_share(r: Array) -> Array:
     """1 + r p(r), relative to e^r"""
-    return np.abs(r) * np.exp(-r)
+    share: Array = np.abs(r) * np.exp(-r)
+    return share
 
 
 def _hyperbolic_tangent(z: Array) -> Array:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TypeGuard
 
 from graphc.codegen.native.body import Body, flat_index, pointers
-from graphc.codegen.native.spelling import SUFFIX, VALUE, clause, combine, literal
+from graphc.codegen.native.spelling import SUFFIX, VALUE, combine, literal
 from graphc.codegen.native.text import KernelText, Place
 from graphc.ir import loop
 from graphc.ir.loop import Kernel
 from graphc.ir.ops.reduce import neutral
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of an axis, from `first` to before `last`; its length is a multiple of `unit`."""
+
+    first: str
+    last: str
+    unit: int
 
 
 class Nest:
@@ -39,26 +49,6 @@ class Nest:
             self._line(f"{VALUE[stmt.dtype]} {name} = {first};")
         return name
 
-    def _reduce_loops(
-        self,
-        stack: ExitStack,
-        axes: Sequence[int],
-        reduces: Sequence[loop.Reduce],
-        names: Sequence[str],
-        limits: Mapping[int, tuple[str, str]] | None = None,
-    ) -> None:
-        """Loops over reduce axes, the innermost vectorized."""
-        axes = [i for i in axes if self.kernel.sizes[i] != 1] or list(axes[-1:])
-        clauses = [
-            f" reduction({clause(s.op, s.dtype)}: {n})"
-            for s, n in zip(reduces, names, strict=True) if not s.op.startswith("arg")
-        ]  # fmt: skip
-        simd = all(not s.op.startswith("arg") for s in reduces)
-        for i in axes:
-            first, last = (limits or {}).get(i, ("0", str(self.kernel.sizes[i])))
-            pragma = f"#pragma omp simd{''.join(clauses)}\n" if simd and i == axes[-1] else ""
-            self._loop(stack, i, first, last, pragma)
-
     def _run(self, reduces: Sequence[loop.Reduce], most: int) -> tuple[int, int] | None:
         """The reduce axis and the step in which a long sum is added up in runs of about `most`.
 
@@ -73,14 +63,25 @@ class Nest:
         step = max(1, most // (extent // self.kernel.sizes[axes[0]]))
         return (axes[0], step) if step < self.kernel.sizes[axes[0]] else None
 
-    def _run_block(self, stack: ExitStack, axis: int, step: int) -> dict[int, tuple[str, str]]:
-        """A loop over the runs of an axis; gives the limits of one of them."""
+    def _span(self, axis: int, spans: Mapping[int, Span]) -> Span:
+        """The part of an axis that is walked, by default all of it."""
+        size = self.kernel.sizes[axis]
+        return spans.get(axis, Span("0", str(size), size))
+
+    def _reduce_loops(self, stack: ExitStack, spans: Mapping[int, Span] | None = None) -> None:
+        """Loops over the reduce axes, none of them vectorized."""
+        for i in self.kernel.reduced:
+            span = self._span(i, spans or {})
+            self._loop(stack, i, span.first, span.last)
+
+    def _run_block(self, stack: ExitStack, axis: int, step: int) -> dict[int, Span]:
+        """A loop over the runs of an axis; gives the span of one of them."""
         size = self.kernel.sizes[axis]
         end = f"start + {step}"
         stop = end if size % step == 0 else f"{end} < {size} ? {end} : {size}"
         header = f"for (long start = 0; start < {size}; start += {step})"
         stack.enter_context(self.body.text.block(header, (), [f"const long stop = {stop};"]))
-        return {axis: ("start", "stop")}
+        return {axis: Span("start", "stop", math.gcd(size, step))}
 
     def _start(self, reduces: Sequence[loop.Reduce], places: Mapping[str, str]) -> None:
         """What the totals are before the first value."""

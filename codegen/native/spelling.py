@@ -46,7 +46,7 @@ _WORDS: Final = """
     union unsigned void volatile while asm typeof NULL INFINITY NAN main
     b s first last part lo hi block top bottom left right t
 m n j m0 m1 n0 n1 row rows space sums stride batch start panel width to zeros
-begin run outer count depth target at i image high wide
+begin run outer count depth target at i image high wide stop lane lanes
 """
 RESERVED: Final = frozenset(_WORDS.split())
 

@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from graphc.codegen.native.body import flat_index
-from graphc.codegen.native.nest import Nest, by_name, is_let
+from graphc.codegen.native.lanes import RowNest
+from graphc.codegen.native.nest import Span, is_let
 from graphc.codegen.native.schedule import Split, grain
 from graphc.codegen.native.spelling import VALUE, combine
 from graphc.codegen.phases import Phase, plan_phases
 from graphc.ir import loop
 
 
-class SplitNest(Nest):
+class SplitNest(RowNest):
     """Walks one kernel in parts of a reduce axis."""
 
     def emit(self, split: Split) -> None:
@@ -50,7 +51,7 @@ class SplitNest(Nest):
         reduces = [s for s in phase.inside if isinstance(s, loop.Reduce)]
         self._known_totals(totals, number, plan_phases(kernel))
         arrays = self._partials(split, reduces, partials)
-        limits = {split.axis: ("lo", "hi")}
+        spans = {split.axis: Span("lo", "hi", math.gcd(size, split.step))}
         with ExitStack() as stack:
             stack.enter_context(
                 self.body.text.block("for (long part = first; part < last; part++)")
@@ -63,15 +64,14 @@ class SplitNest(Nest):
             places = {n: f"{array}[{at}]" for n, array in arrays.items()}
             if split.column:
                 self._fill(reduces, places)
-                self._reduce_loops_plain(stack, limits)
+                self._reduce_loops(stack, spans)
                 self._loops(stack, kernel.parallel)
                 self._statements(phase.inside, places)
             else:
                 self._loops(stack, kernel.parallel, simd=False)
                 names = [self._total(s) for s in reduces]
-                with ExitStack() as inner:
-                    self._reduce_loops(inner, kernel.reduced, reduces, names, limits)
-                    self._statements(phase.inside, by_name(reduces, names))
+                with self._along_row(reduces, names, spans) as totals_here:
+                    self._statements(phase.inside, totals_here)
                 for stmt, name in zip(reduces, names, strict=True):
                     self._line(f"{places[stmt.name]} = {name};")
         per_part = grain(kernel, split.parts)
@@ -131,10 +131,6 @@ class SplitNest(Nest):
             with ExitStack() as stack:
                 self._loops(stack, self.kernel.parallel)
                 self._start(reduces, places)
-
-    def _reduce_loops_plain(self, stack: ExitStack, limits: Mapping[int, tuple[str, str]]) -> None:
-        for i in self.kernel.reduced:
-            self._loop(stack, i, *limits.get(i, ("0", str(self.kernel.sizes[i]))))
 
     def _results(self) -> int:
         return math.prod(self.kernel.sizes[i] for i in self.kernel.parallel)

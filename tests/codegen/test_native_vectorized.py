@@ -19,15 +19,16 @@ from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices.native_build import FLAGS, SOURCES, find_compiler
 
 ROWS, COLUMNS = 300, 500
+LONG = (1000, 1024)  # columns of matrices that are reduced by lanes
 
 
-def _text(build: Callable[..., Any], dtypes: Sequence[gc.DType]) -> str:
+def _text(build: Callable[..., Any], dtypes: Sequence[gc.DType], columns: int = COLUMNS) -> str:
     """The unit of a function of matrices."""
     with gc.Graph().as_default():
-        inputs = [gc.placeholder(d, [ROWS, COLUMNS]) for d in dtypes]
+        inputs = [gc.placeholder(d, [ROWS, columns]) for d in dtypes]
         outputs = build(*inputs)
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-        shapes = {v.node: (ROWS, COLUMNS) for v in inputs}
+        shapes = {v.node: (ROWS, columns) for v in inputs}
         context = Context(Settings(threads=2), Target("native"), shapes, {})
         return emit(compile_program(cut(outputs, [], inputs), context)).text
 
@@ -134,6 +135,17 @@ CASES: dict[str, tuple[Callable[..., Any], Sequence[gc.DType]]] = {
 def test_vectorized(name: str, tmp_path: Path) -> None:
     text = _text(*CASES[name])
     assert _loops(text), "no loop is marked"
+    assert not_vectorized(text, tmp_path) == []
+
+
+REDUCED = "softmax", "row sums", "row maxima", "maximum of integers", "any", "sum of exp"
+
+
+@pytest.mark.parametrize("columns", LONG)
+@pytest.mark.parametrize("name", REDUCED)
+def test_long_rows(name: str, columns: int, tmp_path: Path) -> None:
+    text = _text(*CASES[name], columns=columns)
+    assert "lanes_" in text
     assert not_vectorized(text, tmp_path) == []
 
 

@@ -256,6 +256,12 @@ GC_INLINE uint32_t gc_philox(int64_t index, int64_t run, uint64_t key) {
     return c0;
 }
 
+/* -- memory that is going to be read */
+
+GC_INLINE void gc_fetch(const void *from, long bytes) {
+    for (long i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i);
+}
+
 /* -- stores past the cache: what is larger than it is not read before it is overwritten */
 
 /* by the compiler's builtins: immintrin.h alone takes longer to compile than most programs */
