@@ -47,49 +47,46 @@ GC_LIMIT(gc_erf_most_f32, 3.93f);
 GC_INLINE float gc_at_most_f32(float x, float most) { return most < x ? most : x; } /* NaN passes */
 GC_INLINE float gc_at_least_f32(float x, float least) { return x < least ? least : x; }
 
-/* x = n ln(2) + r; the bits of `rounded` are those of GC_ROUND_F32, plus n */
-typedef struct { float rounded, r; } gc_powers;
-GC_INLINE gc_powers gc_powers_f32(float x) {
-    float rounded = GC_FMA_F32(x, GC_LOG2E_F32, GC_ROUND_F32);
-    float n = rounded - GC_ROUND_F32;
+/* x = n ln(2) + r; shifted left by 23 bits, `power` has n + bias where floats have the exponent */
+typedef struct { uint32_t power; float r; } gc_powers;
+GC_INLINE gc_powers gc_powers_f32(float x, float bias) {
+    float rounded = GC_FMA_F32(x, GC_LOG2E_F32, GC_ROUND_F32 + bias);
+    float n = rounded - (GC_ROUND_F32 + bias);
     float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, x);
-    gc_powers powers = {rounded, GC_FMA_F32(n, -GC_LN2_LOW_F32, r)};
+    gc_powers powers = {gc_bits_of(rounded), GC_FMA_F32(n, -GC_LN2_LOW_F32, r)};
     return powers;
 }
-
-/* scale * 2^n (1 + r q), scale 1 or 1/2. 2^n comes in two factors, so that 2^128 and 2^-149 are
- * within reach; from 2^-64 on, the second one is 16. */
-GC_INLINE float gc_scaled_f32(float rounded, float r, float q, float scale) {
-    int32_t exponent = (int32_t)(gc_bits_of(rounded) << 23), least = -64 * (1 << 23);
-    int32_t near = exponent < least ? least : exponent;
-    float first = gc_float_of((uint32_t)near + gc_bits_of(0.0625f));
-    float second = gc_float_of((uint32_t)(exponent - near) + gc_bits_of(16.0f * scale));
-    return GC_FMA_F32(q, r * first, first) * second;
-}
-
 GC_INLINE gc_powers gc_exp_powers_f32(float x) {
     float c = gc_at_most_f32(x, gc_exp_most_f32);
-    return gc_powers_f32(gc_at_least_f32(c, gc_exp_least_f32));
+    return gc_powers_f32(gc_at_least_f32(c, gc_exp_least_f32), 2 * 127);
+}
+
+/* scale * 2^n (1 + r q), of a bias of 2 * 127. The power comes in two factors, each of which is a
+ * normal number, so that 2^128 and 2^-149 are within reach. */
+GC_INLINE float gc_scaled_f32(uint32_t power, float r, float q, float scale) {
+    uint32_t half = power >> 1;
+    float first = gc_float_of(half << 23) * scale, second = gc_float_of((power - half) << 23);
+    return GC_FMA_F32(q, r * first, first) * second;
 }
 
 GC_INLINE float gc_exp_f32(float x) {
     gc_powers powers = gc_exp_powers_f32(x);
-    return gc_scaled_f32(powers.rounded, powers.r, gc_exp_polynomial(powers.r), 1.0f);
+    return gc_scaled_f32(powers.power, powers.r, gc_exp_polynomial(powers.r), 1.0f);
 }
 
 /* scale * e^(x + low) for a small `low` and scale 1 or 1/2, to more digits */
 GC_INLINE float gc_exp_sum_f32(float x, float low, float scale) {
     gc_powers powers = gc_exp_powers_f32(x);
     float r = powers.r + low, q = GC_FMA_F32(gc_expm1_polynomial(r), r, 1.0f);
-    return gc_scaled_f32(powers.rounded, r, q, scale);
+    return gc_scaled_f32(powers.power, r, q, scale);
 }
 
 /* 2^(n-1) (1 + p) - 1/2, twice */
 GC_INLINE float gc_expm1_f32(float x) {
-    gc_powers powers = gc_powers_f32(gc_at_least_f32(
-        gc_at_most_f32(x, gc_expm1_most_f32), gc_expm1_least_f32));
+    float c = gc_at_most_f32(x, gc_expm1_most_f32);
+    gc_powers powers = gc_powers_f32(gc_at_least_f32(c, gc_expm1_least_f32), 126);
     float r = powers.r, p = GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
-    float half = gc_float_of((gc_bits_of(powers.rounded) << 23) + gc_bits_of(0.5f));
+    float half = gc_float_of(powers.power << 23);
     float y = 2.0f * GC_FMA_F32(half, p, half - 0.5f);
     return x != x || fabsf(x) < 1e-10f ? x : y; /* -0 and denormals as they are */
 }
@@ -133,9 +130,8 @@ GC_INLINE float gc_sigmoid_f32(float x) { /* e^-|x| cannot overflow */
 
 GC_INLINE float gc_tanh_f32(float x) { /* x + x^3 P(x^2); from 0.55 on, 1 - 2 / (e^2x + 1) */
     float a = fabsf(x), z = x * x;
-    gc_powers powers = gc_powers_f32(2.0f * gc_at_most_f32(a, gc_tanh_most_f32));
-    float r = powers.r;
-    float power = gc_float_of((gc_bits_of(powers.rounded) << 23) + gc_bits_of(1.0f));
+    gc_powers powers = gc_powers_f32(2.0f * gc_at_most_f32(a, gc_tanh_most_f32), 127);
+    float r = powers.r, power = gc_float_of(powers.power << 23);
     float e = GC_FMA_F32(gc_exp_polynomial(r), r * power, power);
     float large = 1.0f - 2.0f / (e + 1.0f);
     float small = GC_FMA_F32(a * z, gc_tanh_polynomial(z), a);
