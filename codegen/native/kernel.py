@@ -32,7 +32,7 @@ from graphc.ir.loop import Kernel
 
 _ROW_RUN = 1 << 13  # elements of a row that are added up without a break
 _COLUMN_RUN = 1 << 9  # elements of a column likewise
-_KEPT_ELEMENTS = 1 << 14  # of a row, of which expensive values are kept between its phases
+_KEPT_BYTES = 1 << 18  # of a row's expensive values, on the stack, that its phases hand on
 _LARGE_BYTES = 1 << 25  # of a buffer that does not fit into the cache
 _STREAM_UNIT = 8  # elements that are stored past the cache at once
 _FETCHED_ELEMENTS = 1 << 15  # of a row that is fetched while the one before is computed with
@@ -259,18 +259,20 @@ class LoopNest(RowNest):
     def _kept(self, phases: Sequence[Phase]) -> dict[str, str]:
         """Arrays for the values of a row that are expensive and needed in a later phase."""
         size = math.prod(self.kernel.sizes[i] for i in self.kernel.reduced)
-        if size > _KEPT_ELEMENTS or any(self.kernel.sizes[i] == 0 for i in self.kernel.reduced):
-            return {}
         reduced = frozenset(self.kernel.reduced)
         seen: set[str] = set()
         kept: dict[str, str] = {}
-        for phase in phases:
+        left = _KEPT_BYTES
+        for phase in phases if size else ():
             lets = [s for s in phase.inside if is_let(s) and self.body.scope[s.name] & reduced]
             for stmt in lets:
                 cost = sum(map(op_flops, loop.walk(stmt.value)))
-                if stmt.name in seen and stmt.name not in kept and cost >= _KEPT_FLOPS:
+                nbytes = max(4, stmt.value.dtype.itemsize) * size
+                again = stmt.name in seen and stmt.name not in kept
+                if again and cost >= _KEPT_FLOPS and nbytes <= left:
                     name = kept[stmt.name] = self.body.text.fresh("row")
                     self._line(f"{VALUE[stmt.value.dtype]} {name}[{size}];")
+                    left -= nbytes
             seen.update(s.name for s in lets)
         return kept
 

@@ -162,3 +162,11 @@ def test_what_is_read_in_one_phase_is_not_fetched(monkeypatch: pytest.MonkeyPatc
     got, want, text = _both(lambda x: gc.reduce_sum(x, 1), _numbers((9, 1024)))
     _agree(got, want)
     assert "gc_fetch(" not in text
+
+
+@pytest.mark.parametrize(("size", "kept"), [(40_003, True), (70_001, False)])
+def test_expensive_values_are_kept_while_they_fit(size: int, kept: bool) -> None:
+    got, want, text = _both(gc.nn.softmax, _numbers((2, size)))
+    _agree(got, want)
+    assert (f"float row_1[{size}];" in text) == kept
+    assert text.count("gc_exp_f32(") == (1 if kept else 2)

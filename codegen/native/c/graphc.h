@@ -256,10 +256,10 @@ GC_INLINE uint32_t gc_philox(int64_t index, int64_t run, uint64_t key) {
     return c0;
 }
 
-/* -- memory that is going to be read */
+/* -- memory that is going to be read: into the second cache, the first one is in use */
 
 GC_INLINE void gc_fetch(const void *from, long bytes) {
-    for (long i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i);
+    for (long i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i, 0, 2);
 }
 
 /* -- stores past the cache: what is larger than it is not read before it is overwritten */
