@@ -118,6 +118,17 @@ def test_runs_of_lanes(size: int) -> None:
     np.testing.assert_allclose(got, exact, rtol=2e-6)
 
 
+@pytest.mark.parametrize("size", [1 << 18, 200_003])
+def test_parts_have_lanes(size: int) -> None:
+    """A reduction to one number is split, and each part is added up by lanes."""
+    x = _numbers((size,))
+    got, want, text = _both(
+        lambda x: [gc.reduce_sum(gc.exp(x - gc.reduce_max(x))), gc.reduce_min(x)], x
+    )
+    _agree(got, want, 1e-4)
+    assert "part < last" in text and "lanes_" in text
+
+
 def test_positions_have_no_lanes() -> None:
     got, want, text = _both(lambda x: [gc.argmax(x, 1), gc.reduce_max(x, 1)], _numbers((4, 900)))
     _agree(got, want)
