@@ -84,6 +84,8 @@ def _compute(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
 
 def _constant(array: np.ndarray, node: Node) -> Value:
     dense = array.astype(node.types[0].dtype.numpy, copy=False)
-    value = CONSTANT(value=Literal(dense, unshared=True))
+    base = dense.base  # of a part of a constant, which should not keep the whole in memory
+    is_part = base is not None and getattr(base, "nbytes", 0) != dense.nbytes
+    value = CONSTANT(value=Literal(dense, copy=is_part))
     fill = uniform_constant(value.node)
     return fill if isinstance(fill, Value) else value

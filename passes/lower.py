@@ -241,10 +241,7 @@ class _Lowering:
 
     def constant(self, node: Node) -> None:
         value, array = node.outputs[0], node.attrs["value"].array
-        uniform = array.size > 0 and (
-            array.size == 1 or array.tobytes() == array.ravel()[:1].tobytes() * array.size
-        )
-        if not uniform:
+        if not node.attrs["value"].is_uniform:
             name = self.buffer(node, array.shape, value.dtype, loop.CONSTANT, node.attrs["value"])
             self.dense[value] = name
             self.views[value] = views.buffer_view(name, array.shape, value.dtype)

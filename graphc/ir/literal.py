@@ -5,7 +5,7 @@ Numbers, nested lists, text and arrays; and `Literal`, a constant's array.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Hashable
 from typing import Any, Final
 
 import numpy as np
@@ -18,43 +18,66 @@ from graphc.ir.errors import DTypeError, ShapeError
 class Literal:
     """A constant's read-only array, hashed and compared by its content.
 
-    The array is copied, unless it is `unshared`: nobody writes to it, or to what it is a view of.
+    With `copy=False` the array is given away: nobody writes to its memory any more.
     """
 
-    __slots__ = ("_key", "array")
+    __slots__ = ("_hash", "_uniform", "array")
 
-    def __init__(self, array: np.ndarray, unshared: bool = False) -> None:
+    def __init__(self, array: np.ndarray, copy: bool = True) -> None:
         # order "C" keeps a scalar a scalar, where ascontiguousarray would make it 1-D
-        self.array: Final = (
-            np.asarray(array, order="C") if unshared else np.array(array, order="C", copy=True)
-        )
+        self.array: Final = (np.array if copy else np.asarray)(array, order="C")
         self.array.flags.writeable = False
-        self._key: tuple[Any, ...] | None = None
+        self._hash: int | None = None
+        self._uniform: bool | None = None
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """What makes two literals the same: dtype, shape and bytes."""
-        if self._key is None:
-            digest = hashlib.blake2b(_bytes_of(self.array), digest_size=16).digest()
-            self._key = (self.array.dtype.str, self.array.dtype.name, self.array.shape, digest)
-        return self._key
+    def is_uniform(self) -> bool:
+        """True when there are elements and all are, bit for bit, the same."""
+        if self._uniform is None:
+            self._uniform = self.array.dtype.kind != "O" and _is_uniform(self.array)
+        return self._uniform
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        """Of dtype, shape and some bytes: weights are large, and few have one shape."""
+        if self._hash is None:
+            array = self.array
+            self._hash = hash((array.dtype, array.shape, _sample(array)))
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Literal) and self.key == other.key
+        if self is other or not isinstance(other, Literal):
+            return self is other
+        a, b = self.array, other.array
+        if a.dtype != b.dtype or a.shape != b.shape or hash(self) != hash(other):
+            return False
+        if a.dtype.kind == "O":
+            return bool(a.ravel().tolist() == b.ravel().tolist())
+        return np.array_equal(_bytes_of(a), _bytes_of(b))
 
     def __repr__(self) -> str:
         with np.printoptions(threshold=8, edgeitems=3):
             return f"Literal({self.array!r})"
 
 
-def _bytes_of(array: np.ndarray) -> bytes:
-    """What tells the array from others of its dtype and shape."""
-    if array.dtype.kind != "O":
-        return array.tobytes()
-    return b"".join(b"%d:%b" % (len(text), text) for text in array.ravel().tolist())
+_SAMPLED: Final = 64  # elements at most from each end of an array
+
+
+def _sample(array: np.ndarray) -> Hashable:
+    flat = array.reshape(-1)
+    if array.dtype.kind == "O":
+        return tuple(flat.tolist())
+    return flat[:_SAMPLED].tobytes() + flat[-_SAMPLED:].tobytes()
+
+
+def _is_uniform(array: np.ndarray) -> bool:
+    if array.size < 2:
+        return array.size == 1
+    rows = _bytes_of(array).reshape(array.size, -1)
+    return bool((rows[-1] == rows[0]).all() and (rows == rows[0]).all())
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1).view(np.uint8)
 
 
 def as_array(x: Any, dtype: Any = None, like: DType | None = None) -> np.ndarray:

@@ -27,6 +27,9 @@ def _open_triton() -> Device:
 
 
 def _open_native() -> Device:
+    from graphc.runtime.devices.native_team import team
+
+    team()  # the compiler works while the rest is imported
     from graphc.runtime.devices.native import NativeDevice
 
     return NativeDevice()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,9 @@ from graphc.ir.table import OPS
 from graphc.passes.context import Target
 from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
-from graphc.runtime.devices.native_build import SOURCES, build, is_built
+from graphc.runtime.devices.native_build import build, is_built
 from graphc.runtime.devices.native_parts import split
+from graphc.runtime.devices.native_team import Team, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.devices.numpy import NumPyDevice
 from graphc.runtime.interrupts import uninterrupted
@@ -45,32 +45,6 @@ class _Host(ctypes.Structure):
         ("threads", ctypes.c_long),
         ("winograd", ctypes.c_long),
     )
-
-
-class _Team:
-    """The library of threads, and its teams by (process, threads)."""
-
-    def __init__(self) -> None:
-        parts = (SOURCES / name for name in ("team.c", "matmul.c", "winograd.c"))
-        text = "\n".join(p.read_text(encoding="utf-8") for p in parts)
-        self.library = build(text, ("-pthread",))
-        self.library.gc_team_new.restype = ctypes.c_void_p
-        self.library.gc_team_new.argtypes = (ctypes.c_long,)
-        self.parallel = ctypes.cast(self.library.gc_parallel, ctypes.c_void_p)
-        self.matmul = ctypes.cast(self.library.gc_multiply, ctypes.c_void_p)
-        self.run = self.library.gc_run
-        self.run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-
-    @functools.cache  # noqa: B019  (one object for the life of the process)
-    def of(self, process: int, threads: int) -> int | None:
-        """The team; a forked process makes its own, as threads do not survive the fork."""
-        del process
-        return int(self.library.gc_team_new(threads)) if threads > 1 else None
-
-
-@functools.cache
-def _team() -> _Team:
-    return _Team()
 
 
 class _Routines:
@@ -147,8 +121,8 @@ class NativeExecutable:
         self._kept: list[Any] = [aligned_bytes(program.plan.arena_bytes)]
         self._scratch = aligned_bytes(module.scratch_bytes)
         self._host = _Host(
-            _team().parallel,
-            _team().matmul,
+            team().parallel,
+            team().matmul if "GC_MATMUL(" in module.text else None,
             self._routines.function,
             None,
             self._scratch.ctypes.data,
@@ -230,7 +204,7 @@ class NativeExecutable:
             self._counter[0] = run
         if self._followed:
             self._forget_changed()
-        arguments = (self._program, table, _team().of(os.getpid(), self._threads))
+        arguments = (self._program, table, team().of(os.getpid(), self._threads))
         if self._updates:
             uninterrupted(self._launch, arguments)
         else:
@@ -241,7 +215,7 @@ class NativeExecutable:
         return collect(self._outputs, outputs, inputs, self._fixed)
 
     def _launch(self, *arguments: Any) -> None:
-        if _team().run(*arguments):
+        if team().run(*arguments):
             self._routines.raise_error()
         for variable in self._changed:
             self._changes[variable] = self._changes.get(variable, 0) + 1
@@ -275,7 +249,7 @@ class NativeDevice(HostMemory):
     name = "native"
 
     def __init__(self) -> None:
-        _team()  # which shows that the compiler works
+        team().wait()  # which shows that the compiler works
         self.target = Target("native")
         self._changes: dict[int, int] = {}  # of variables, by address
 
@@ -321,7 +295,7 @@ class NativeDevice(HostMemory):
 
     def want_team(self) -> None:
         """Build the library of threads, as the first program of a process does."""
-        _Team()
+        Team()
 
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its C source."""

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-LEAST_BYTES: Final = 12_000  # of a part: below, the header costs more than is gained
+# The compiler's time follows the number of lines, whatever their length; the header takes it as
+# long as some 40 lines.
+LEAST_LINES: Final = 300  # of a part
+PAIR_LINES: Final = 150  # of a unit that is cut in two: nothing else is left to do for two cores
 _HIDDEN: Final = '__attribute__((visibility("hidden")))'
 _FUNCTION: Final = re.compile(r"^(?:GC_KERNEL|static|int) (?:\w+ )?\**(\w+)\(.*\) \{$")
 _CONSTANT: Final = re.compile(r"^static const (\w+) (\w+)((?:\[\d*\])*) = \{$")
@@ -32,9 +35,10 @@ class _Definition:
         return re.sub(r"^(GC_KERNEL|static)\b", lambda m: linkage[m[1]], self.text, flags=re.M)
 
 
-def split(text: str, most: int, least_bytes: int = LEAST_BYTES) -> list[str]:
+def split(text: str, most: int, least_lines: int = LEAST_LINES) -> list[str]:
     """At most that many translation units that mean the same."""
-    count = min(most, len(text) // least_bytes)
+    lines = text.count("\n")
+    count = min(most, max(lines // least_lines, 2 if lines >= PAIR_LINES else 1))
     if count < 2:
         return [text]
     head, definitions = _parsed(text)
@@ -77,13 +81,13 @@ def _definition(
 
 
 def _groups(definitions: Sequence[_Definition], count: int) -> list[list[_Definition]]:
-    """Neighbours, in groups of about the same length."""
-    total = sum(len(d.text) for d in definitions)
+    """Neighbours, in groups of about as many lines."""
+    lines = [d.text.count("\n") + 1 for d in definitions]
     groups: list[list[_Definition]] = [[] for _ in range(count)]
     before = 0
-    for d in definitions:
-        groups[min((before + len(d.text) // 2) * count // total, count - 1)].append(d)
-        before += len(d.text)
+    for d, own in zip(definitions, lines, strict=True):
+        groups[min((before + own // 2) * count // sum(lines), count - 1)].append(d)
+        before += own
     return [g for g in groups if g]
 
 
@@ -96,4 +100,4 @@ def _part(head: str, group: Sequence[_Definition], groups: Sequence[Sequence[_De
     return "\n\n".join([head, *declared, *own]) + "\n"
 
 
-__all__ = ["LEAST_BYTES", "split"]
+__all__ = ["LEAST_LINES", "PAIR_LINES", "split"]

@@ -7,10 +7,12 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ import graphc as gc
 from graphc.ir.errors import DeviceError
 from graphc.ir.settings import Settings
 from graphc.runtime.devices import native_build
-from graphc.runtime.devices.native_build import build, cache_folder, find_compiler
+from graphc.runtime.devices.native_build import Building, build, cache_folder, find_compiler
 
 ANSWER = "int answer(void) {{ return {}; }}\n"
 
@@ -201,3 +203,55 @@ def test_feeds_that_do_not_fit_never_reach_c() -> None:
             with pytest.raises(DeviceError, match=r"must be float32\[3\], got"):
                 compiled.executable.run([wrong], 0)
     del graph
+
+
+def _waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """From now on the compiler waits for the event."""
+    may_go, compile_ = threading.Event(), native_build._compile
+
+    def late(*arguments: Any) -> None:
+        assert may_go.wait(30)
+        compile_(*arguments)
+
+    monkeypatch.setattr(native_build, "_compile", late)
+    return may_go
+
+
+def test_a_library_is_built_while_others_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path))
+    may_go = _waiting(monkeypatch)
+    building = Building(ANSWER.format(42))
+    may_go.set()
+    assert building.library().answer() == 42
+    monkeypatch.setattr(native_build, "_compile", _no_compiling)
+    assert Building(ANSWER.format(42)).library().answer() == 42
+
+
+def test_what_is_built_beside_tells_its_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path))
+    building = Building("int answer(void) { return unknown_name; }")
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="unknown_name"):
+            building.library()
+
+
+def test_a_forked_process_waits_for_no_thread_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path))
+    may_go = _waiting(monkeypatch)
+    building = Building(ANSWER.format(42))
+    process = os.fork()
+    if not process:  # where the thread is not
+        try:
+            may_go.set()
+            os._exit(building.library().answer())
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(process, 0)
+    may_go.set()
+    assert os.waitstatus_to_exitcode(status) == 42 == building.library().answer()

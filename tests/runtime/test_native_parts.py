@@ -10,7 +10,7 @@ import pytest
 import graphc as gc
 from graphc import demo
 from graphc.runtime.devices import native
-from graphc.runtime.devices.native_parts import LEAST_BYTES, split
+from graphc.runtime.devices.native_parts import LEAST_LINES, PAIR_LINES, split
 from tests import control_programs
 
 TEXT = """/* what it is */
@@ -57,7 +57,8 @@ def test_what_others_mention_is_declared_and_exported() -> None:
 
 def test_small_units_stay_whole() -> None:
     assert split(TEXT, 8) == [TEXT]
-    assert split(TEXT + "\n" * 10 * LEAST_BYTES, 1)[0].startswith(TEXT)
+    assert split(TEXT + "\n" * 10 * LEAST_LINES, 1)[0].startswith(TEXT)
+    assert len(split(TEXT + "\n" * PAIR_LINES, 8)) == 2
 
 
 def _in_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -65,7 +66,7 @@ def _in_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
 
     def always(text: str, most: int) -> list[str]:
-        parts = split(text, 4, 100)
+        parts = split(text, 4, 3)
         counts.append(len(parts))
         return parts
 

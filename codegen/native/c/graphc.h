@@ -244,6 +244,7 @@ GC_INLINE uint32_t gc_philox(int64_t index, int64_t run, uint64_t key) {
     uint32_t c0 = (uint32_t)index, c1 = (uint32_t)((uint64_t)index >> 32);
     uint32_t c2 = (uint32_t)run, c3 = (uint32_t)((uint64_t)run >> 32);
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    _Pragma("GCC unroll 10") /* no loop may be left where a loop is to be vectorized */
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)c0 * 0xD2511F53u, p1 = (uint64_t)c2 * 0xCD9E8D57u;
         c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
