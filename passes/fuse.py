@@ -19,7 +19,7 @@ two. Cost: one merge per kernel and a bounded search each. Skips library calls, 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
@@ -60,6 +60,8 @@ class _Fusion:
         self.first: dict[int, int] = dict(self.position)  # the oldest kernel merged into it
         self.writers: dict[str, set[int]] = {}
         self.readers: dict[str, set[int]] = {}
+        self.writing: dict[int, bool] = {}  # variables
+        self.outer: dict[int, bool] = {}  # sums over outer axes
         for i, kernel in self.kernels.items():
             self.register(i, kernel)
         self.after: dict[int, set[int]] = {i: set() for i in self.kernels}
@@ -75,6 +77,9 @@ class _Fusion:
             self.writers.setdefault(name, set()).add(i)
         for name in kernel.inputs:
             self.readers.setdefault(name, set()).add(i)
+        roles = [self.program.buffers[n].role for n in kernel.outputs]
+        self.writing[i] = loop.VARIABLE in roles
+        self.outer[i] = reduces_outer(kernel)
 
     def unregister(self, i: int, kernel: Kernel) -> None:
         for name in kernel.outputs:
@@ -165,10 +170,10 @@ class _Fusion:
         same = first.sizes == second.sizes
         distance = self.first[b] - self.first[a]
         # updates first: arithmetic that only a variable's new value needs belongs to its commit
-        update = first.form == "flat" and self.writes_variable(b)
+        update = first.form == "flat" and self.writing[b]
         # sums over outer axes last: what they read is stored for them anyway, as a rule, and
         # merged with them it could not join the reductions over the inner axes
-        outer = reduces_outer(first) or reduces_outer(second)
+        outer = self.outer[a] or self.outer[b]
         rank = (not update, not epilogue, outer, not same)
         key = (*rank, -self.saved(a, b), distance, self.first[a], self.first[b])
         heapq.heappush(self.heap, (*key, a, b))
@@ -197,7 +202,7 @@ class _Fusion:
         """
         kernel = self.kernels[i]
         near = {r for n in (*kernel.inputs, *kernel.outputs) for r in self.readers.get(n, ())}
-        sums = [k for k in near - {i} - self.cousins if reduces_outer(self.kernels[k])]
+        sums = [k for k in near - {i} - self.cousins if self.outer[k]]
         last: dict[tuple[int, ...], int] = {}
         for k in sorted(sums, key=lambda k: self.position[k]):
             sizes = self.kernels[k].sizes
@@ -212,15 +217,16 @@ class _Fusion:
     def try_pair(self, a: int, b: int, rule: Rule = merge) -> bool:
         if self.position[a] > self.position[b]:
             a, b = b, a  # two readers of one buffer, which other merges have put the other way
-        merged = self.attempt(a, b, rule)
-        if isinstance(merged, Refusal):
+        outcome = self.attempt(a, b, rule)
+        if isinstance(outcome, Refusal):
             return False
-        between = self.between(a, b)
-        assert between is not None
-        self.replace(a, b, merged, *between)
+        self.replace(a, b, *outcome)
         return True
 
-    def attempt(self, a: int, b: int, rule: Rule = merge) -> Kernel | Refusal:
+    def attempt(
+        self, a: int, b: int, rule: Rule = merge
+    ) -> tuple[Kernel, set[int], set[int]] | Refusal:
+        """One kernel for the two, and what lies between them (see `between`)."""
         first, second = self.kernels[a], self.kernels[b]
         fence = self.check_fence(a, b)
         if fence:
@@ -231,9 +237,10 @@ class _Fusion:
             return merged
         if len(self.writers_shared(first, second)) > 0:
             return Refusal("SPACE", {"why": "both store parts of one buffer"})
-        if self.between(a, b) is None:
+        between = self.between(a, b)
+        if between is None:
             return Refusal("CYCLE", {"through": self.position[b] - self.position[a] - 1})
-        return merged
+        return merged, *between
 
     def writers_shared(self, a: Kernel, b: Kernel) -> set[str]:
         own = set(a.outputs) | set(b.outputs)
@@ -241,36 +248,41 @@ class _Fusion:
 
     def check_fence(self, a: int, b: int) -> Refusal | None:
         """A kernel that others need cannot become part of an update of a variable."""
-        commits = [self.writes_variable(i) for i in (a, b)]
-        if any(commits) and not (a in self.committing and b in self.committing):
+        together = a in self.committing and b in self.committing
+        if not together and (self.writing[a] or self.writing[b]):
             return Refusal("FENCE", {"why": "its results are needed before variables change"})
         return None
 
-    def writes_variable(self, i: int) -> bool:
-        outputs = self.kernels[i].outputs
-        return any(self.program.buffers[n].role == loop.VARIABLE for n in outputs)
-
     def between(self, a: int, b: int) -> tuple[set[int], set[int]] | None:
         """The kernels after `a` and those before `b` that lie between; None when they meet."""
-        low, high = self.position[a], self.position[b]
-        forward = self.search(a, self.after, lambda p: p < high, skip=b)
-        if forward is None or any(b in self.after[k] for k in forward):
+        low, high = self.position[a] + 1, self.position[b]
+        forward = self.search(a, self.after, low, high, self.before[b])
+        if forward is None:
             return None
-        backward = self.search(b, self.before, lambda p: p > low, skip=a)
+        backward = self.search(b, self.before, low, high)
         return None if backward is None else (forward, backward)
 
     def search(
-        self, start: int, edges: dict[int, set[int]], inside: Callable[[int], bool], skip: int
+        self,
+        start: int,
+        edges: dict[int, set[int]],
+        low: int,
+        high: int,
+        stop: Collection[int] = (),
     ) -> set[int] | None:
+        """What is reached at positions from `low` to before `high`; None with one of `stop`."""
+        position = self.position
         found: set[int] = set()
         stack = [start]
         while stack:
             for k in edges[stack.pop()]:
-                if k not in found and k != skip and inside(self.position[k]):
+                if low <= position[k] < high and k not in found:
+                    if k in stop:
+                        return None
                     found.add(k)
                     stack.append(k)
-                    if len(found) > _MOST_SEARCHED:
-                        return None
+            if len(found) > _MOST_SEARCHED:
+                return None
         return found
 
     def replace(
@@ -365,7 +377,7 @@ class _Fusion:
     def result(self) -> Program:
         order = sorted(self.kernels, key=lambda k: self.position[k])
         # commits last: nothing but other commits waits for them
-        late = {k for k in order if self.writes_variable(k)}
+        late = {k for k in order if self.writing[k]}
         late |= self.waiting_for(late)
         early = [k for k in order if k not in late]
         order = [*early, *(k for k in order if k in late)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from graphc.ir import loop
 from graphc.ir.loop import Buffer, Kernel
@@ -19,11 +18,10 @@ _LONGEST = 22  # characters of one op's name
 def name_kernels(kernels: Iterable[Kernel], buffers: Mapping[str, Buffer]) -> tuple[Kernel, ...]:
     """The kernels under names that say their position and are unique, parts too."""
     return tuple(
-        replace(
-            k,
-            name=f"k{i:02d}_{describe(k, buffers)}",
-            parts=tuple(
-                replace(p, name=f"k{i:02d}p{n:02d}_{describe(p, buffers)}")
+        k.renamed(
+            f"k{i:02d}_{describe(k, buffers)}",
+            tuple(
+                p.renamed(f"k{i:02d}p{n:02d}_{describe(p, buffers)}", ())
                 for n, p in enumerate(k.parts)
             ),
         )

@@ -16,9 +16,11 @@ changed number does not count as a change).
 from __future__ import annotations
 
 import difflib
+import gc
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,19 @@ def run_passes(passes: Iterable[Callable[[Any, Context], Any]], unit: Any, ctx: 
     for pass_ in passes:
         unit = run.step(pass_, unit)
     return unit
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection inside: a compiler makes much that stays and few cycles, and each
+    collection walks all of it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Run:

@@ -14,7 +14,7 @@ from graphc.passes.fuse import fuse
 from graphc.passes.group_updates import group_updates
 from graphc.passes.layout import layout
 from graphc.passes.lower import lower
-from graphc.passes.manager import run_passes
+from graphc.passes.manager import run_passes, uncollected
 from graphc.passes.order import order
 from graphc.passes.plan_memory import plan_memory
 from graphc.passes.recompute import recompute
@@ -66,6 +66,7 @@ class Bodies:
 def compile_program(computation: Computation, ctx: Context) -> Program:
     """The program of a computation, through the whole pipeline."""
     ctx.pipeline = Bodies()
-    result = run_passes(PIPELINE, computation, ctx)
+    with uncollected():
+        result = run_passes(PIPELINE, computation, ctx)
     assert isinstance(result, Program)
     return result

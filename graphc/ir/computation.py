@@ -108,13 +108,14 @@ def topological_order(roots: Iterable[Node]) -> list[Node]:
 
 
 def clone(node: Node, inputs: tuple[Value, ...]) -> Node:
-    """The same op on other inputs; its types are inferred anew.
+    """The same op on other inputs; its types are inferred anew where theirs are other ones.
 
     Of what the host computes, users say more by set_shape than the rule knows.
     """
     types: TensorType | Types = node.types
-    if node.kind is not Kind.HOST:
-        types = node.op.type_rule(tuple(v.type for v in inputs), node.attrs)
+    same = all([new.type == old.type for new, old in zip(inputs, node.inputs, strict=True)])
+    if not same and node.kind is not Kind.HOST:
+        types = node.op.type_rule(tuple([v.type for v in inputs]), node.attrs)
     types = (types,) if isinstance(types, TensorType) else types
     return Node(node.op, inputs, node.attrs, types, node.name, node.where, node.origin)
 
@@ -128,7 +129,9 @@ def rewrite(computation: Computation, visit: Visit) -> Computation:
     """
     mapping: dict[Value, Value] = {}
     for node in computation.nodes:
-        inputs = tuple([mapping.get(v, v) for v in node.inputs])
+        inputs = node.inputs
+        if not mapping.keys().isdisjoint(inputs):
+            inputs = tuple([mapping.get(v, v) for v in inputs])
         with detached(node):
             outputs = visit(node, inputs)
         if outputs is None:

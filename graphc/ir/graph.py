@@ -271,7 +271,7 @@ class Node:
         self.control = control
         self.graph = graph
         self.serial = next(_serials)  # inputs are older than their readers
-        self.outputs = tuple(Value(self, i, t) for i, t in enumerate(types))
+        self.outputs = tuple([Value(self, i, t) for i, t in enumerate(types)])
 
     @property
     def kind(self) -> Kind:
@@ -286,7 +286,7 @@ class Node:
     @property
     def types(self) -> Types:
         """The outputs' types."""
-        return tuple(v.type for v in self.outputs)
+        return tuple([v.type for v in self.outputs])
 
     @property
     def control_inputs(self) -> tuple[Node, ...]:
@@ -574,13 +574,19 @@ def reset_default_graph() -> None:
     _global_graph[0] = Graph()
 
 
-@contextlib.contextmanager
-def detached(origin: Node) -> Iterator[None]:
-    """Nodes made inside belong to no graph; they take name, line and origin from `origin`."""
-    _context.detached.append(origin)
-    try:
-        yield
-    finally:
+class detached:
+    """Inside `with detached(origin)`, nodes belong to no graph; they take name, line and origin
+    from `origin`."""
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, origin: Node) -> None:
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        _context.detached.append(self._origin)
+
+    def __exit__(self, *_: object) -> None:
         _context.detached.pop()
 
 
@@ -600,7 +606,7 @@ def apply(op: Op, inputs: Sequence[Any], attrs: Attrs, name: str | None = None) 
                 "of graphc.strings, movements, where, equal and not_equal"
             )
         complete = op.complete_attrs(attrs)
-        types = op.type_rule(tuple(v.type for v in values), complete)
+        types = op.type_rule(tuple([v.type for v in values]), complete)
     except GraphcError as error:
         raise type(error)(_explain(error, op, values, name)) from None
     types = (types,) if isinstance(types, TensorType) else types

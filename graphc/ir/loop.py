@@ -29,7 +29,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from operator import is_not
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from graphc.ir.dtypes import DType, bool_, int64
@@ -295,6 +296,12 @@ class Kernel:
     where: tuple[Location, ...] = ()
     parts: tuple[Kernel, ...] = ()
 
+    def renamed(self, name: str, parts: tuple[Kernel, ...]) -> Kernel:
+        """The same under another name, its parts too; what has been derived of it stays known."""
+        result = object.__new__(Kernel)
+        result.__dict__.update(self.__dict__, name=name, parts=parts)
+        return result
+
     @cached_property
     def parallel(self) -> tuple[int, ...]:
         """Positions of the parallel axes."""
@@ -315,20 +322,24 @@ class Kernel:
         """The axes' sizes."""
         return tuple([a.size for a in self.axes])
 
-    @cached_property
+    @property
     def loads(self) -> tuple[Access, ...]:
         """The accesses of all loads and gathers of the body, in order."""
-        found: list[Access] = []
-        for stmt in self.body:
-            for expr in expressions(stmt):
-                _collect_accesses(expr, found)
-        return tuple(found)
+        return self._reads[0]
 
-    @cached_property
+    @property
     def gathered(self) -> frozenset[str]:
         """Buffers of which data say what is read."""
-        parts = (e for s in self.body for x in expressions(s) for e in walk(x))
-        return frozenset(e.access.buffer for e in parts if isinstance(e, Gather))
+        return self._reads[1]
+
+    @cached_property
+    def _reads(self) -> tuple[tuple[Access, ...], frozenset[str]]:
+        found: list[Access] = []
+        gathered: list[str] = []
+        for stmt in self.body:
+            for expr in expressions(stmt):
+                _collect_accesses(expr, found, gathered)
+        return tuple(found), frozenset(gathered)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -473,19 +484,20 @@ def walk(expr: Expr) -> Iterator[Expr]:
 def accesses(expr: Expr) -> Iterator[Access]:
     """All accesses of the expression."""
     found: list[Access] = []
-    _collect_accesses(expr, found)
+    _collect_accesses(expr, found, [])
     return iter(found)
 
 
-def _collect_accesses(expr: Expr, found: list[Access]) -> None:
+def _collect_accesses(expr: Expr, found: list[Access], gathered: list[str]) -> None:
     if isinstance(expr, Load):
         found.extend(expr.pieces)
     elif isinstance(expr, Apply):
         for arg in expr.args:
-            _collect_accesses(arg, found)
+            _collect_accesses(arg, found, gathered)
     elif isinstance(expr, Gather):
         found.append(expr.access)
-        _collect_accesses(expr.index, found)
+        gathered.append(expr.access.buffer)
+        _collect_accesses(expr.index, found, gathered)
 
 
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
@@ -504,7 +516,7 @@ def map_expr(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """The expression with `change` applied to every part, inner parts first."""
     if isinstance(expr, Apply):
         args = tuple([map_expr(a, change) for a in expr.args])
-        if args != expr.args:
+        if any(map(is_not, args, expr.args)):
             expr = Apply(expr.op, args, expr.dtype, expr.attrs)
     elif isinstance(expr, Gather):
         index = map_expr(expr.index, change)
@@ -571,17 +583,26 @@ def axes_used(expr: Expr, known: Mapping[str, frozenset[int]]) -> frozenset[int]
     for e in walk(expr):
         if isinstance(e, Ref):
             used |= known[e.name]
+        elif isinstance(e, Load):
+            for piece in e.pieces:
+                used |= _axes_of(piece)
+        elif isinstance(e, Gather):
+            used |= _axes_of(e.access)
         elif isinstance(e, Index):
             used |= _nonzero(e.value.strides)
-    for a in accesses(expr):
-        used |= _nonzero(a.strides)
-        for guard in a.guards:
-            used |= _nonzero(guard.value.strides)
     return frozenset(used)
 
 
-def _nonzero(strides: Sequence[int]) -> set[int]:
-    return {i for i, s in enumerate(strides) if s}
+def _axes_of(access: Access) -> frozenset[int]:
+    used = _nonzero(access.strides)
+    for guard in access.guards:
+        used |= _nonzero(guard.value.strides)
+    return used
+
+
+@lru_cache(maxsize=4096)
+def _nonzero(strides: tuple[int, ...]) -> frozenset[int]:
+    return frozenset([i for i, s in enumerate(strides) if s])
 
 
 def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:

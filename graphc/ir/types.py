@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,7 @@ Dim: TypeAlias = int | str
 Shape: TypeAlias = tuple[Dim, ...]
 
 UNKNOWN: Dim = "?"
+_NUMBERS: Final = frozenset({int})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class TensorType:
     @property
     def is_static(self) -> bool:
         """True when every dim is a number."""
-        return self.shape is not None and all(type(d) is int for d in self.shape)
+        # asked so often that a generator would be felt
+        return self.shape is not None and {*map(type, self.shape)} <= _NUMBERS
 
     @property
     def static_shape(self) -> tuple[int, ...]:

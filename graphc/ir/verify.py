@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NoReturn
 
 import numpy as np
@@ -153,7 +154,7 @@ def verify_program(
     their buffers; each element of what kernels write is stored exactly once and only then
     read; variables change in the commit region alone, and nothing fetched is written there;
     live temporaries do not overlap in the arena. Accesses whose guards are too involved for
-    intervals are tried on up to 65,536 points. `seen` holds, by id, kernels whose bodies have
+    intervals are tried on up to 65,536 points. `seen` holds, by the body's id, kernels that have
     been checked before against buffers of the same sizes; those checked now are added.
     """
     _ProgramCheck(program, after, {} if seen is None else seen).run()
@@ -191,9 +192,10 @@ class _ProgramCheck:
         for program in kernel.programs:
             verify_program(program, f"{self.after}, inside {kernel.name}")
         self.check_reads(kernel)
-        if id(kernel) not in self.seen:
+        known = self.seen.get(id(kernel.body))
+        if known is None or known.axes is not kernel.axes:  # else under another name at most
             self.check_body(kernel)
-            self.seen[id(kernel)] = kernel  # held, so that the id stays its own
+            self.seen[id(kernel.body)] = kernel  # held, so that the id stays the body's own
         self.count_stores(kernel)
 
     def check_body(self, kernel: Kernel) -> None:
@@ -402,7 +404,7 @@ def _multiple(value: Linear, part: Linear) -> int:
 
 
 def _inside_at_points(access: Access, sizes: Sequence[int], size: int) -> bool:
-    points = _some_points(sizes)
+    points = _some_points(tuple(sizes))
     holds = np.ones(points.shape[1], np.bool_)
     for guard in access.guards:
         value = np.asarray(guard.value.strides) @ points + guard.value.offset
@@ -411,7 +413,8 @@ def _inside_at_points(access: Access, sizes: Sequence[int], size: int) -> bool:
     return bool(((at >= 0) & (at < size)).all())
 
 
-def _some_points(sizes: Sequence[int]) -> np.ndarray:
+@lru_cache(maxsize=4)  # the accesses of one kernel are tried in turn
+def _some_points(sizes: tuple[int, ...]) -> np.ndarray:
     """All points of the space, or as many as are tried, drawn from a fixed seed."""
     total = math.prod(sizes)
     if not sizes:
@@ -420,7 +423,7 @@ def _some_points(sizes: Sequence[int]) -> np.ndarray:
         flat = np.arange(total)
     else:
         flat = np.random.default_rng(0).integers(0, total, _MOST_POINTS)
-    return np.stack(np.unravel_index(flat, tuple(sizes))).astype(np.int64)
+    return np.stack(np.unravel_index(flat, sizes)).astype(np.int64)
 
 
 def _named_axes(access: Access, kernel: Kernel) -> list[tuple[int, int]]:

@@ -19,13 +19,13 @@ from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.passes.context import Target
+from graphc.passes.manager import uncollected
 from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.devices.native_build import build, is_built
 from graphc.runtime.devices.native_parts import split
 from graphc.runtime.devices.native_team import Team, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
-from graphc.runtime.devices.numpy import NumPyDevice
 from graphc.runtime.interrupts import uninterrupted
 
 _MOST_PARTS: Final = 8  # of a program's text, compiled side by side
@@ -229,6 +229,14 @@ def _is_initializer(program: Program) -> bool:
     )
 
 
+def _on_numpy(
+    program: Program, variables: Mapping[str, np.ndarray], settings: Settings
+) -> Executable:
+    from graphc.runtime.devices.numpy import NumPyDevice  # which many programs do without
+
+    return NumPyDevice().load(program, variables, settings)
+
+
 class _Noted:
     """An executable of another device, after whose runs it is noted that variables changed."""
 
@@ -265,17 +273,18 @@ class NativeDevice(HostMemory):
         updated = [variables[n] for n in program.updates]
         if _is_initializer(program):
             _log.info("an initializer runs on NumPy: it is not worth compiling for one run")
-            first = NumPyDevice().load(program, variables, settings)
+            first = _on_numpy(program, variables, settings)
             return _Noted(first, lambda: self._note(updated))
-        module = self.module_of(program)
-        texts = self.texts_of(module)
+        with uncollected():
+            module = self.module_of(program)
+            texts = self.texts_of(module)
 
         def make() -> NativeExecutable:
             return NativeExecutable(program, module, texts, variables, settings, self._changes)
 
         if not settings.native_async or is_built(texts, settings):
             return make()
-        first = NumPyDevice().load(program, variables, settings)
+        first = _on_numpy(program, variables, settings)
         return WaitingExecutable(first, make, lambda: self._note(updated))
 
     def module_of(self, program: Program) -> Module:
