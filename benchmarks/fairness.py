@@ -1,11 +1,14 @@
 """What makes contenders comparable: the same processors, threads, empty caches; equal results.
 
+Modules are found compiled, whether a package was installed or, as graphc, lies in a checkout.
+
 Each contender is a process of its own, on the same two processors and with two threads. Only one
 runs at a time: the parent stops (SIGSTOP) the others, so that no waiting pool of threads spins.
 """
 
 from __future__ import annotations
 
+import compileall
 import ctypes
 import os
 import signal
@@ -33,6 +36,13 @@ def environment(caches: Path, model: Path) -> dict[str, str]:
     settings = {name: str(THREADS) for name in _THREAD_SETTINGS}
     settings |= {name: str(caches / name.lower()) for name in _CACHES}
     return {**os.environ, **settings, MODEL: str(model), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def compile_bytecode(root: Path) -> None:
+    """As an installer has done for the peers: what graphc imports is found compiled."""
+    package = root / "graphc"
+    for folder in (root / "benchmarks", package, *filter(Path.is_symlink, package.iterdir())):
+        compileall.compile_dir(folder, quiet=1)
 
 
 def pin() -> None:

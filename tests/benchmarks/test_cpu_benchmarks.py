@@ -382,3 +382,12 @@ def test_kernels_are_profiled(row: str) -> None:
     assert set(per_kernel) <= set(device.kernels) and len(per_kernel) >= 1
     assert 0 < sum(per_kernel.values()) <= whole
     assert "a step" in table(per_kernel, whole, device)
+
+
+def test_all_that_graphc_imports_is_compiled_to_bytecode(tmp_path: Path) -> None:
+    for folder in ("benchmarks", "graphc/ir", "frontend"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "module.py").write_text("x = 1\n")
+    (tmp_path / "graphc" / "frontend").symlink_to("../frontend")
+    fairness.compile_bytecode(tmp_path)
+    assert len(list(tmp_path.rglob("__pycache__/module.*.pyc"))) == 3

@@ -240,7 +240,11 @@ def test_bodies_seen_before_are_not_checked_again() -> None:
     bad = kernel(store("o", load("x", (3, 1), 1)))
     with pytest.raises(VerificationError):
         verify_program(program(bad), seen={})
-    verify_program(program(bad), seen={id(bad): bad})
+    seen = {id(bad.body): bad}
+    for known in (bad, bad.renamed("another_name", ())):
+        verify_program(program(known), seen=seen)
+    with pytest.raises(VerificationError):
+        verify_program(program(replace(bad, axes=(ROWS, replace(COLUMNS, name="k")))), seen=seen)
 
 
 @pytest.mark.parametrize(
