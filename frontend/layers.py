@@ -15,6 +15,7 @@ from graphc.frontend.array import reshape, shape, where
 from graphc.frontend.framework import GraphKeys, add_to_collection
 from graphc.frontend.initializers import Ones, Zeros
 from graphc.frontend.layer import Activation, Layer, as_function, channels_first, known_dim
+from graphc.frontend.layers_attention import MultiHeadAttention
 from graphc.frontend.layers_conv import (
     AveragePooling1D,
     AveragePooling2D,
@@ -347,7 +348,8 @@ def batch_normalization(
 __all__ = [
     "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "BatchNormalization", "Conv1D",
     "Conv2D", "Conv2DTranspose", "Conv3D", "Conv3DTranspose", "Dense", "Dropout", "Flatten",
-    "Layer", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "SeparableConv1D", "SeparableConv2D",
+    "Layer", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "MultiHeadAttention",
+    "SeparableConv1D", "SeparableConv2D",
     "average_pooling1d", "average_pooling2d", "average_pooling3d", "batch_normalization", "conv1d",
     "conv2d", "conv2d_transpose", "conv3d", "conv3d_transpose", "dense", "dropout", "flatten",
     "max_pooling1d", "max_pooling2d", "max_pooling3d", "separable_conv1d", "separable_conv2d",

@@ -12,6 +12,7 @@ from graphc.frontend.arguments import (
     same_dtype,
     static_int,
 )
+from graphc.frontend.attention import scaled_dot_product_attention
 from graphc.frontend.dropout import dropout
 from graphc.frontend.framework import name_scope
 from graphc.frontend.linalg import matmul
@@ -377,6 +378,7 @@ __all__ = [
     "relu_layer",
     "rnn_cell",
     "sampled_softmax_loss",
+    "scaled_dot_product_attention",
     "selu",
     "separable_conv2d",
     "sigmoid",

@@ -21,11 +21,14 @@ _RATES_ELSEWHERE = (3e13, 3e12, 3e-6)
 
 
 def kernel_flops(kernel: Kernel) -> float:
-    """Arithmetic operations of the kernel: by the op table, two per product of a dot."""
+    """Arithmetic operations of the kernel: by the op table, two per product of a dot; of a
+    routine as many as its op says."""
     total = float(sum(kernel_flops(p) for p in kernel.parts))
     total += _inner_flops(kernel)
     known = loop.scopes(kernel)
     for stmt in kernel.body:
+        if isinstance(stmt, loop.Call):
+            total += stmt.flops
         if isinstance(stmt, (loop.Dot, loop.Reduce)):
             total += kernel.space * (2.0 if isinstance(stmt, loop.Dot) else 1.0)
         for e in loop.expressions(stmt):

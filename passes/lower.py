@@ -483,7 +483,8 @@ class _Lowering:
         attrs = (*sorted(node.attrs.items()), ("shapes", shapes))
         if all(v.type.size == 0 for v in node.outputs):
             return
-        self.kernel(node, (), (loop.Call(node.op.name, inputs, outputs, attrs),))
+        flops = node.op.flops(node) if callable(node.op.flops) else 0.0
+        self.kernel(node, (), (loop.Call(node.op.name, inputs, outputs, attrs, flops),))
 
     # -- loops and branches
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.numpy.frame import Frame
+from graphc.codegen.numpy.routines import ROUTINES
 from graphc.codegen.numpy.schedule import Phases, Tiles, schedule
 from graphc.codegen.numpy.spelling import attributes_text
 from graphc.codegen.numpy.statements import Statements
@@ -62,18 +64,24 @@ def _phases(frame: Frame, statements: Statements, phases: Phases) -> None:
 
 
 def _call(frame: Frame) -> None:
-    """A library call: the op's own NumPy meaning on shaped arrays."""
+    """A library call on shaped arrays: a routine of the back end's, or the op's own meaning."""
     (stmt,) = frame.kernel.body
     assert isinstance(stmt, loop.Call), "a call is alone in its kernel"
     attrs = dict(stmt.attrs)
     shapes = attrs.pop("shapes")
-    frame.bound.append(f'function = OPS["{stmt.op}"].numpy')
     frame.bound.append(f"attrs = {attributes_text(attrs)}")
-    inputs = ", ".join(
-        f"{frame.flat(n)}.reshape({shape})" for n, shape in zip(stmt.inputs, shapes, strict=True)
-    )
+    inputs = ", ".join(_shaped(frame, n, s) for n, s in zip(stmt.inputs, shapes, strict=True))
+    if stmt.op in ROUTINES:
+        outputs = ", ".join(_shaped(frame, n, frame.program.buffers[n].shape) for n in stmt.outputs)
+        frame.line(f'ROUTINES["{stmt.op}"](mem, attrs, ({inputs},), ({outputs},))')
+        return
+    frame.bound.append(f'function = OPS["{stmt.op}"].numpy')
     frame.line(f"results = function(attrs, {inputs})")
     if len(stmt.outputs) == 1:
         frame.line("results = (results,)")
     for i, name in enumerate(stmt.outputs):
         frame.line(f"{frame.flat(name)}[...] = np.asarray(results[{i}]).ravel()")
+
+
+def _shaped(frame: Frame, name: str, shape: Sequence[int]) -> str:
+    return f"{frame.flat(name)}.reshape({tuple(shape)})"

@@ -187,12 +187,13 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A library routine (an op of kind opaque) on whole dense buffers."""
+    """A library routine (an op of kind opaque) on whole dense buffers; `flops` as far as known."""
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attrs: tuple[tuple[str, Any], ...] = ()
+    flops: float = 0.0
 
 
 class Carried(NamedTuple):

@@ -86,7 +86,8 @@ class Op:
     `type_rule(input types, attrs)` gives the output type or types, or raises a user error.
     `numpy(attrs, *arrays)` is the meaning, in NumPy, on static arrays.
     `grad(node, output gradients)` gives one gradient (or None) per input.
-    `decompose(node)` gives the outputs in simpler ops, once shapes are static; composites only.
+    `decompose(node)` gives the outputs in simpler ops, once shapes are static: of composites, and
+    of routines for what has no such routine.
     `view(node, input views)` is the movement's affine map (see `graphc.ir.views`); movements only.
     `spell` holds the scalar function's text per back end (`{0}`, `{1}` are the arguments).
     `host_inputs` maps the position of an input to the attribute that it becomes before

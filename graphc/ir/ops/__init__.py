@@ -1,6 +1,7 @@
 """The ops themselves, by family; importing this package fills the op table."""
 
 from graphc.ir.ops import (
+    attention,
     bits,
     choosing,
     contract,
@@ -44,9 +45,9 @@ from graphc.ir.ops import (
 )
 
 __all__ = [
-    "bits", "choosing", "contract", "control", "conv", "ctc", "decode", "deferred", "diagonals",
-    "files", "functions", "index", "lookup", "losses", "matrices", "movement", "nn", "norm",
-    "observe", "passing", "patches", "pictures", "pointwise", "pool", "random", "records",
+    "attention", "bits", "choosing", "contract", "control", "conv", "ctc", "decode", "deferred",
+    "diagonals", "files", "functions", "index", "lookup", "losses", "matrices", "movement", "nn",
+    "norm", "observe", "passing", "patches", "pictures", "pointwise", "pool", "random", "records",
     "reduce", "resample", "sampling", "scatter", "segments", "slicing", "sorting", "source",
     "spectral", "state", "strings", "trigonometry", "windows", "words",
 ]  # fmt: skip
