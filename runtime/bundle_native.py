@@ -34,7 +34,7 @@ def native_files(
         return path
 
     with libraries_from(recorded):
-        device.want_team()
+        device.want_libraries(program, options)
         device.load(program, dict(variables), options)
     machine, flags = processor()
     about = {"device": "native", "name": "native", "machine": machine, "processor": flags}

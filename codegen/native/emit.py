@@ -14,6 +14,7 @@ from typing import Any
 from graphc.codegen.axes import simplified
 from graphc.codegen.module import Module
 from graphc.codegen.native import control
+from graphc.codegen.native.attention import emit_attention
 from graphc.codegen.native.kernel import emit_kernel
 from graphc.codegen.native.matmul import packed_bytes
 from graphc.codegen.native.product import product_of, second_sources
@@ -216,7 +217,8 @@ def _kernel(kernel: Kernel, program: Program, place: Place, unit: Unit) -> Kerne
         return emit_kernel(simplified(kernel), place)
     (stmt,) = kernel.body
     if isinstance(stmt, loop.Call):
-        return emit_routine(stmt, place) or _call(stmt, program, place, unit)
+        routine = emit_attention(stmt, place) or emit_routine(stmt, place)
+        return routine or _call(stmt, program, place, unit)
     assert isinstance(stmt, (loop.Repeat, loop.Branch))
     bodies, tables = [], []
     for number, inner in enumerate(stmt.programs):

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.ir.dtypes import as_dtype
 
-_BLOCK: Final = 1 << 17  # scores that are computed at a time
+_BLOCK: Final = 1 << 18  # scores that are computed at a time
 _MINUS_INF: Final = -math.inf
 
 

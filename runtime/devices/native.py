@@ -24,7 +24,7 @@ from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.devices.native_build import build, is_built
 from graphc.runtime.devices.native_parts import split
-from graphc.runtime.devices.native_team import Team, team
+from graphc.runtime.devices.native_team import ROUTINES, Team, routines_of, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
 
@@ -38,7 +38,7 @@ class _Host(ctypes.Structure):
 
     _fields_ = (
         ("parallel", ctypes.c_void_p),
-        ("matmul", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ROUTINES),
         ("call", _CALL),
         ("team", ctypes.c_void_p),
         ("scratch", ctypes.c_void_p),
@@ -114,6 +114,8 @@ class NativeExecutable:
         changes: dict[int, int],
     ) -> None:
         assert program.plan is not None, "a program is planned before it is loaded"
+        wanted = routines_of(module.text, settings)
+        team().want(wanted)
         self._library = build(texts, settings=settings)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
@@ -122,7 +124,7 @@ class NativeExecutable:
         self._scratch = aligned_bytes(module.scratch_bytes)
         self._host = _Host(
             team().parallel,
-            team().matmul if "GC_MATMUL(" in module.text else None,
+            *(team().routine(name) if name in wanted else None for name in ROUTINES),
             self._routines.function,
             None,
             self._scratch.ctypes.data,
@@ -302,9 +304,9 @@ class NativeDevice(HostMemory):
             address = storage.ctypes.data
             self._changes[address] = self._changes.get(address, 0) + 1
 
-    def want_team(self) -> None:
-        """Build the library of threads, as the first program of a process does."""
-        Team()
+    def want_libraries(self, program: Program, settings: Settings) -> None:
+        """Build what programs share, as far as this one needs it, as if it were the first."""
+        Team().want(routines_of(emit(program).text, settings))
 
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its C source."""

@@ -2,25 +2,59 @@
 
 Both begin to be compiled, where the cache has them not, when a process asks for the device; so the
 compiler works while Python imports what the device needs, and while a graph goes through the
-passes. The products take it longer than many a program does: one without products does not wait
-for them.
+passes. What few programs need, convolutions and attention, is compiled when one does, beside its
+own text.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
+from graphc.ir.settings import Settings
 from graphc.runtime.devices.native_build import SOURCES, Building
+
+# per routine of gc_host, its source and its function there
+ROUTINES: Final[Mapping[str, tuple[str, str]]] = {
+    "matmul": ("matmul.c", "gc_multiply"),
+    "convolve": ("winograd.c", "gc_convolve"),
+    "attend": ("attention.c", "gc_attend"),
+    "attend_backward": ("attention.c", "gc_attend_backward"),
+}
+_CONVOLUTIONS: Final = {"inference": r"\.kept = [1-9]\d*,\s+\.high = ", "always": r"\.high = "}
+
+
+def routines_of(text: str, settings: Settings) -> list[str]:
+    """Which of them a program calls."""
+    calls = {name: rf"GC_{name.upper()}\(" for name in ROUTINES}
+    calls["convolve"] = _CONVOLUTIONS.get(settings.winograd, r"\A\Z")
+    return [name for name, pattern in calls.items() if re.search(pattern, text)]
 
 
 class Team:
-    """Both libraries, and the teams by (process, threads)."""
+    """The libraries, and the teams by (process, threads)."""
 
     def __init__(self) -> None:
-        self._products = Building(_source("matmul.c", "winograd.c"))
+        self._building: dict[str, Building] = {}
+        self.want(["matmul"])
         self._threads = Building(_source("team.c"), ("-pthread",))
+
+    def want(self, routines: Iterable[str]) -> None:
+        """Have the compiler begin with what is not there yet."""
+        for source, _ in map(ROUTINES.__getitem__, routines):
+            if source not in self._building:
+                self._building[source] = Building(_source(source))
+
+    @functools.cache  # noqa: B019  (one object for the life of the process)
+    def routine(self, name: str) -> int:
+        """The address of a routine that was wanted."""
+        source, function = ROUTINES[name]
+        pointer = ctypes.cast(self._building[source].library()[function], ctypes.c_void_p)
+        assert pointer.value is not None
+        return pointer.value
 
     def wait(self) -> None:
         """Until there are threads. DeviceError where the compiler does not work."""
@@ -44,11 +78,6 @@ class Team:
         """The function that shares a kernel out."""
         return ctypes.cast(self._library.gc_parallel, ctypes.c_void_p)
 
-    @functools.cached_property
-    def matmul(self) -> ctypes.c_void_p:
-        """The function that multiplies matrices."""
-        return ctypes.cast(self._products.library().gc_multiply, ctypes.c_void_p)
-
     @functools.cache  # noqa: B019  (one object for the life of the process)
     def of(self, process: int, threads: int) -> int | None:
         """The team; a forked process makes its own, as threads do not survive the fork."""
@@ -56,8 +85,8 @@ class Team:
         return int(self._library.gc_team_new(threads)) if threads > 1 else None
 
 
-def _source(*names: str) -> str:
-    return "\n".join((SOURCES / name).read_text(encoding="utf-8") for name in names)
+def _source(name: str) -> str:
+    return (SOURCES / name).read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -66,4 +95,4 @@ def team() -> Team:
     return Team()
 
 
-__all__ = ["Team", "team"]
+__all__ = ["ROUTINES", "Team", "routines_of", "team"]

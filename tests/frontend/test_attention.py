@@ -246,7 +246,7 @@ def test_what_is_refused(error: type[GraphcError], shapes: Any, mask: Any, attrs
 def test_the_op_refuses_other_attributes() -> None:
     with Graph().as_default():
         x = gc.placeholder(gc.float32, (3, 4))
-        for attrs in ({"scale": "big"}, {"causal": 1}):
+        for attrs in ({"scale": "big"}, {"scale": np.inf}, {"causal": 1}):
             with pytest.raises(AttributeValueError):
                 attention_op(x, x, x, **attrs)
 

@@ -58,12 +58,30 @@ typedef struct gc_matmul {
                    long n0, long n1);
 } gc_matmul;
 
-/* What the host gives a program: the threads, products, library routines, and the memory that
- * kernels share. */
+/* Attention of `heads` matrices q [n, d], k [m, d], v [m, e], forward or backward: the slots of
+ * what it reads and writes. The mask's element for a row and a key of a head is at
+ * (sum over i of place[i] * mask_strides[i]) + row * mask_row + key * mask_key, where place is the
+ * head's place among mask_dims; strides are 0 along what it is broadcast. */
+enum { GC_FLOAT32, GC_BFLOAT16, GC_FLOAT16 };
+enum { GC_NO_MASK, GC_KEEPING, GC_ADDED };
+typedef struct gc_attention {
+    long heads, n, m, d, e, causal, dtype;
+    float scale;
+    double flops;
+    long q, k, v, mask, out, lse, g, delta, dq, dk, dv;
+    long mask_kind, mask_row, mask_key, mask_rank;
+    const long *mask_dims, *mask_strides;
+} gc_attention;
+
+/* What the host gives a program: the threads, products, attention, library routines, and the
+ * memory that kernels share. */
 typedef struct gc_host {
     void (*parallel)(const struct gc_host *host, gc_kernel kernel, gc_buffers b, long extent,
                      long grain);
     void (*matmul)(const gc_matmul *plan, gc_buffers b);
+    void (*convolve)(const gc_matmul *plan, gc_buffers b);
+    void (*attend)(const gc_attention *plan, gc_buffers b);
+    void (*attend_backward)(const gc_attention *plan, gc_buffers b);
     int (*call)(long routine, void *const *arrays);
     void *team;
     void *scratch;
@@ -77,6 +95,8 @@ typedef struct gc_host {
     GC_HOST(b)->parallel(GC_HOST(b), kernel, b, extent, grain)
 
 #define GC_MATMUL(plan, b) GC_HOST(b)->matmul(plan, b)
+#define GC_ATTEND(plan, b) GC_HOST(b)->attend(plan, b)
+#define GC_ATTEND_BACKWARD(plan, b) GC_HOST(b)->attend_backward(plan, b)
 
 /* -- bits */
 

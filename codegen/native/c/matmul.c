@@ -175,13 +175,11 @@ static void by_rows(const gc_matmul *p, gc_buffers b, job_t *job, long serial) {
     }
 }
 
-void gc_convolve(const gc_matmul *p, gc_buffers b); /* winograd.c */
-
 /* Scratch memory: the packed columns, or 8 times the results when they are few. */
 void gc_multiply(const gc_matmul *p, gc_buffers b) {
     const gc_host *host = GC_HOST(b);
     if (p->channels && host->winograd > (p->kept ? 0 : 1)) {
-        gc_convolve(p, b);
+        host->convolve(p, b);
         return;
     }
     long groups = (p->n + GC_GROUP - 1) / GC_GROUP, tasks = p->batch * groups;

@@ -36,7 +36,8 @@ _ATTRS: Attrs = {"scale": None, "causal": False}
 
 def _check_attrs(attrs: Attrs) -> None:
     scale, causal = attrs["scale"], attrs["causal"]
-    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, (int, float))):
+    number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
+    if scale is not None and not (number and math.isfinite(scale)):
         raise AttributeValueError(f"scale is a number, or None for 1 / sqrt(d), got {scale!r}")
     if not isinstance(causal, bool):
         raise AttributeValueError(f"causal is True or False, got {causal!r}")
