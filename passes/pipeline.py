@@ -17,6 +17,7 @@ from graphc.passes.lower import lower
 from graphc.passes.manager import run_passes, uncollected
 from graphc.passes.order import order
 from graphc.passes.plan_memory import plan_memory
+from graphc.passes.recognize_attention import recognize_attention
 from graphc.passes.recompute import recompute
 from graphc.passes.regions import regions
 from graphc.passes.rematerialize import rematerialize
@@ -27,6 +28,7 @@ GRAPH_PASSES = (
     specialize,
     regions,  # first: what is not read of a loop must hold nothing else
     canonicalize,  # while composites can still be recognized
+    recognize_attention,
     layout,
     decompose,
     canonicalize,
