@@ -20,7 +20,7 @@ import numpy as np
 
 from graphc.frontend.onnx import ops as _ops
 from graphc.frontend.onnx.reading import DTYPES, onnx_package, op_name, read_tensor
-from graphc.frontend.onnx.registry import CONVERTERS, Call, NotKnown, known_value
+from graphc.frontend.onnx.registry import CONVERTERS, AsFunction, Call, NotKnown, known_value
 from graphc.ir.errors import GraphcError, ModelError, ShapeError, UnsupportedOp
 from graphc.ir.graph import Value, convert, get_default_graph
 from graphc.ir.ops.deferred import EXPANSIONS, deferred
@@ -150,7 +150,10 @@ class Importer:
         if function is None:
             return self.expanded(call, proto)
         with get_default_graph().name_scope(op_name(call.name) or op_name(call.op)):
-            made = function(call)
+            try:
+                made = function(call)
+            except AsFunction:
+                return self.expanded(call, proto)
         outputs = [made] if isinstance(made, Value) else list(made)
         for value in outputs:
             if value.type.is_static and value.type.nbytes > _MOST_BYTES:

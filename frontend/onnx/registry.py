@@ -2,7 +2,8 @@
 
 A converter takes a `Call` (attributes, opset version, inputs) and gives values. It may ask for
 the value of an input (`call.static(1)`) or for sizes (`call.dims(x)`); where these are not known
-while the graph is built, `NotKnown` makes the importer defer the op.
+while the graph is built, `NotKnown` makes the importer defer the op. One that leaves rare uses
+to the schema's function raises `AsFunction` before it builds anything.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _MOST_BYTES: Final = 1 << 28  # of a tensor that is computed while a model is re
 
 class NotKnown(Exception):
     """A value or size is needed that is known only when the program is specialized."""
+
+
+class AsFunction(Exception):
+    """This use of the operator is read by the function that its schema gives as its meaning."""
 
 
 @dataclass

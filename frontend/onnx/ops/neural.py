@@ -10,12 +10,14 @@ import numpy as np
 from graphc.frontend import linalg
 from graphc.frontend import math as m
 from graphc.frontend.onnx.ops.elementwise import _in
-from graphc.frontend.onnx.registry import Call, converter
+from graphc.frontend.onnx.reading import dtype_of
+from graphc.frontend.onnx.registry import AsFunction, Call, converter
 from graphc.ir.dtypes import float32, int64
 from graphc.ir.graph import Value, convert
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import nn
 from graphc.ir.ops import pointwise as pw
+from graphc.ir.ops.attention import scaled_dot_product_attention
 from graphc.ir.table import OPS
 from graphc.ir.types import normalize_axis
 
@@ -240,6 +242,59 @@ def negative_log_likelihood(call: Call) -> list[Value]:
 
 
 # -- attention
+
+
+_OF_ATTENTION = {"is_causal", "kv_num_heads", "q_num_heads", "scale", "softmax_precision"}
+
+
+@converter("Attention")
+def attention(call: Call) -> Value:
+    """softmax(scale q k^T + mask) v by heads; caches and what is rare are left to the function."""
+    q, k, v = (call.x(i) for i in range(3))
+    mask, precision = call.get(3), call.attr("softmax_precision")
+    cached = any(x is not None for x in call.inputs[4:]) or call.output_count > 1
+    other = precision and dtype_of(precision, call.where) is not q.dtype.compute
+    if cached or other or any(call.attr(n) for n in call.attrs.keys() - _OF_ATTENTION):
+        raise AsFunction
+    if mask is not None:
+        of_scores = mask.dtype.is_bool or mask.dtype is q.dtype
+        if not of_scores or call.dims(mask)[-1] != call.dims(k)[-2]:
+            raise AsFunction
+    count = call.attr("q_num_heads")
+    heads = [_by_heads(call, q, count), *(_by_heads(call, x, call.attr("kv_num_heads"))
+                                          for x in (k, v))]  # fmt: skip
+    groups = call.dims(heads[0])[1]
+    result = scaled_dot_product_attention(
+        heads[0], *(_for_groups(call, x, groups) for x in heads[1:]),
+        *([] if mask is None else [mask]),
+        scale=call.attr("scale"), causal=bool(call.attr("is_causal", 0)),
+    )  # fmt: skip
+    if len(call.dims(q)) == 4:
+        return result
+    batch, _, time, size = call.dims(result)
+    turned = mv.transpose(result, perm=(0, 2, 1, 3))
+    return mv.reshape(turned, shape=(batch, time, groups * size))
+
+
+def _by_heads(call: Call, x: Value, count: int | None) -> Value:
+    """[batch, time, heads * size] as [batch, heads, time, size]"""
+    dims = call.dims(x)
+    if len(dims) == 4:
+        return x
+    if not count:
+        raise call.refused("inputs of rank 3 need q_num_heads and kv_num_heads")
+    y = mv.reshape(x, shape=(*dims[:2], count, dims[2] // count))
+    return mv.transpose(y, perm=(0, 2, 1, 3))
+
+
+def _for_groups(call: Call, x: Value, heads: int) -> Value:
+    """Each head of keys or values as often as there are heads of queries for it."""
+    batch, own, time, size = call.dims(x)
+    if own == heads:
+        return x
+    shape = (batch, own, heads // own, time, size)
+    spread = mv.broadcast_to(OPS["expand_dims"](x, axis=(2,)), shape=shape)
+    return mv.reshape(spread, shape=(batch, heads, time, size))
 
 
 @converter("RotaryEmbedding")
