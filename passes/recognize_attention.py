@@ -3,6 +3,8 @@
     matmul(softmax(matmul(q, k^T) * scale + mask), v)
         -> scaled_dot_product_attention(q, k, v, mask) {scale}
 
+    attention that a GPU's kernels do not take (float64, more than 256 features)  ->  its products
+
 The products are matmuls or contractions (einsum), whose leading dims come in any order; a mask is
 added, or `where(mask, scores, -inf)`; a constant one that is a triangle becomes `causal`. To
 rounding; and 0, where softmax gives NaN because a row excludes every key. Refused, with the reason
@@ -22,12 +24,12 @@ from typing import Final
 
 import numpy as np
 
-from graphc.ir.computation import Computation, rewrite
+from graphc.ir.computation import Computation, clone, rewrite
 from graphc.ir.dtypes import DType, bfloat16, bool_, float16, float32, float64
 from graphc.ir.graph import CONSTANT, Node, Value
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
-from graphc.ir.ops.attention import scaled_dot_product_attention
+from graphc.ir.ops.attention import attention_gradient, scaled_dot_product_attention
 from graphc.ir.ops.contract import parse_spec
 from graphc.ir.table import Kind
 from graphc.ir.types import normalize_axis
@@ -35,20 +37,36 @@ from graphc.passes.context import Context
 from graphc.passes.rules import Refused, RuleRecord, scalar_of
 
 RULE: Final = "attention_of_products"
-# per target: scores of one head from which the routine is quicker, and the dtypes that it takes
+# per target: scores of one head from which the routine is quicker, and for which dtypes. Products
+# of float32 are as good on a GPU; where they need too much memory, the op may be asked for.
 _TARGETS: Final[Mapping[str, tuple[int, frozenset[DType]]]] = {
     "native": (1 << 14, frozenset({float32, float16, bfloat16})),
     "numpy": (1 << 22, frozenset({float32, float64, float16, bfloat16})),
+    "triton": (1 << 14, frozenset({float16, bfloat16})),
 }
+_MOST_FEATURES: Final = 256  # of a block of rows or keys in a GPU's registers
 _FEWEST_ROWS: Final = 32  # below, packing the keys takes longer than multiplying them
 
 
 def recognize_attention(computation: Computation, ctx: Context) -> Computation:
     """Replace what is attention; the same object where nothing is."""
-    if ctx.target.name not in _TARGETS or not any(map(_is_softmax, computation.nodes)):
-        return computation
-    record = ctx.notes.setdefault("rules", {}).setdefault(RULE, RuleRecord())
-    return rewrite(computation, _Recognition(computation, ctx.target.name, record).visit)
+    target = ctx.target.name
+    if target in _TARGETS and any(map(_is_softmax, computation.nodes)):
+        record = ctx.notes.setdefault("rules", {}).setdefault(RULE, RuleRecord())
+        computation = rewrite(computation, _Recognition(computation, target, record).visit)
+    return rewrite(computation, _as_products) if target == "triton" else computation
+
+
+def _as_products(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    if node.op not in (scaled_dot_product_attention, attention_gradient):
+        return None
+    q, _, v = node.inputs[:3]
+    most = max(q.type.static_shape[-1], v.type.static_shape[-1])
+    if q.dtype is not float64 and most <= _MOST_FEATURES:
+        return None
+    assert node.op.decompose is not None
+    result = node.op.decompose(clone(node, inputs))
+    return [result] if isinstance(result, Value) else result
 
 
 def _is_softmax(node: Node) -> bool:

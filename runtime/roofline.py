@@ -96,7 +96,8 @@ def _times(program: Program, options: Options, machine: Machine) -> Iterable[Ker
     for kernel in program.kernels:
         bytes_of = traffic(kernel, program.buffers, options)
         flops = kernel_flops(kernel)
-        speed = machine.tensor_flops_per_s if _uses_tensor_cores(kernel, options) else None
+        on_tensor_cores = _uses_tensor_cores(kernel, program, options)
+        speed = machine.tensor_flops_per_s if on_tensor_cores else None
         seconds = max(bytes_of.moved / machine.bytes_per_s, flops / (speed or machine.flops_per_s))
         yield KernelTime(
             kernel.name,
@@ -119,13 +120,15 @@ def launches_of(kernel: Kernel, program: Program, options: Options) -> int:
     return inside[0] * max(stmt.trips, 1) if isinstance(stmt, loop.Repeat) else max(inside)
 
 
-def _uses_tensor_cores(kernel: Kernel, options: Options) -> bool:
-    """True for a product of 16-bit floats, or of float32 where that may be rounded."""
-    dots = [s for s in kernel.body if isinstance(s, loop.Dot)]
-    dots += [s for p in kernel.programs for k in p.kernels for s in k.body
-             if isinstance(s, loop.Dot)]  # fmt: skip
+def _uses_tensor_cores(kernel: Kernel, program: Program, options: Options) -> bool:
+    """True for products of 16-bit floats, or of float32 where that may be rounded."""
+    dtypes = [s.a.dtype for s in kernel.body if isinstance(s, loop.Dot)]
+    dtypes += [s.a.dtype for p in kernel.programs for k in p.kernels for s in k.body
+               if isinstance(s, loop.Dot)]  # fmt: skip
+    dtypes += [program.buffers[s.inputs[0]].dtype for s in kernel.body
+               if isinstance(s, loop.Call) and s.flops]  # fmt: skip
     wide = 32 if options.tf32 else 16
-    return bool(dots) and all(d.a.dtype.is_floating and d.a.dtype.bits <= wide for d in dots)
+    return bool(dtypes) and all(d.is_floating and d.bits <= wide for d in dtypes)
 
 
 __all__ = ["H200", "KernelTime", "Machine", "Roofline", "launches_of", "roofline"]

@@ -8,6 +8,7 @@ from typing import cast
 
 from graphc.codegen.axes import simplified
 from graphc.codegen.module import Module
+from graphc.codegen.triton.attention import emit_attention
 from graphc.codegen.triton.candidates import tuning_key
 from graphc.codegen.triton.dot import emit_dot, prepared
 from graphc.codegen.triton.flat import emit_flat, emit_tiled
@@ -17,7 +18,7 @@ from graphc.codegen.triton.levels import passes_of
 from graphc.codegen.triton.prelude import HEADER, prelude
 from graphc.codegen.triton.row import emit_row, emit_row_looped, emit_split, split_workspaces
 from graphc.codegen.triton.schedule import Schedule, schedule
-from graphc.ir.loop import Buffer, Kernel, Program
+from graphc.ir.loop import Buffer, Call, Kernel, Program
 
 _ONE_PASS = {
     "flat": emit_flat, "tiled": emit_tiled, "row": emit_row, "row_looped": emit_row_looped,
@@ -59,7 +60,7 @@ def _module_text(text: str, options: Options) -> str:
 def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> _Emitted:
     """One kernel's functions (without the prelude) and its launch."""
     if kernel.form == "call":
-        return _Emitted("", Launch(kernel.name, "call"))
+        return _emit_call(kernel, buffers, options)
     if kernel.programs:
         return _emit_control(kernel, buffers, options)
     if kernel.form == "group":
@@ -73,6 +74,19 @@ def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     stage = _stage(kernel.name, grid, function, plan)
     text = _header(kernel, buffers, _summary(plan)) + function.text(kernel.name)
     return _Emitted(text, Launch(kernel.name, plan.recipe, (stage,)))
+
+
+def _emit_call(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> _Emitted:
+    """A library routine: kernels of its own, or a call of the host's."""
+    (stmt,) = kernel.body
+    assert isinstance(stmt, Call), stmt
+    made = emit_attention(stmt, kernel.name, buffers, options)
+    if made is None:
+        return _Emitted("", Launch(kernel.name, "call"))
+    text, stages = made
+    sizes = f"attention: {stages[0].grid} blocks, {stages[0].num_warps} warps"
+    text = _header(kernel, buffers, sizes) + text
+    return _Emitted(text, Launch(kernel.name, "attention", stages))
 
 
 def _plan(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Schedule:

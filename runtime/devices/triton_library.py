@@ -1,4 +1,8 @@
-"""Kernels that cuBLAS computes: a dot and its store, nothing else, over strided matrices."""
+"""Kernels that libraries compute, by torch.
+
+cuBLAS: a dot and its store, nothing else, over strided matrices. Scaled dot product attention:
+of 16-bit floats, forward, where nothing reads the sums, which torch keeps to itself.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.axes import simplified
+from graphc.codegen.triton.attention import FORWARD
 from graphc.codegen.triton.schedule import dot_axes
 from graphc.ir import loop
-from graphc.ir.loop import Access, Buffer, Dot, Kernel, Load, Ref, Store
+from graphc.ir.attention import scale_of
+from graphc.ir.loop import Access, Buffer, Dot, Kernel, Load, Program, Ref, Store
 
+Tensor = Any  # torch is imported late
 _LEAST_WORK = 1 << 15  # multiplications below which a library call is no better
 
 
@@ -122,3 +129,64 @@ def _matrix(kernel: Kernel, access: Access, axes: Sequence[int | None]) -> Matri
     strides = tuple(1 if i is None else access.strides[i] for i in axes)
     assert math.prod(sizes) > 0, "an empty kernel is never lowered"
     return Matrix(access.buffer, sizes, strides, access.offset)
+
+
+# -- attention
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """out = torch's attention of q, k, v and a mask, all of rank 4."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+    out: Tensor
+    causal: bool
+    scale: float
+
+    def __call__(self) -> None:
+        """Compute it."""
+        self.out.copy_(self.computed())
+
+    def computed(self) -> Tensor:
+        """The result in new memory; also what loads the library's routine before a capture."""
+        from torch.nn import functional
+
+        return functional.scaled_dot_product_attention(
+            self.q, self.k, self.v, self.mask, is_causal=self.causal, scale=self.scale
+        )
+
+
+def attention_of(
+    kernel: Kernel, program: Program, tensors: Mapping[str, Tensor]
+) -> Attention | None:
+    """The kernel as torch's attention, or None where it is something else."""
+    if kernel.form != "call":
+        return None
+    (stmt,) = kernel.body
+    assert isinstance(stmt, loop.Call), stmt
+    if stmt.op != FORWARD or not _takes(stmt, program):
+        return None
+    import torch
+
+    attrs = dict(stmt.attrs)
+    shapes = [(1,) * (4 - len(s)) + tuple(s) for s in attrs["shapes"]]
+    given = [tensors[n].view(s) for n, s in zip(stmt.inputs, shapes, strict=True)]
+    out = tensors[stmt.outputs[0]].view(*shapes[0][:3], shapes[2][3])
+    q, k, v, *masks = given
+    mask = masks[0] if masks else None
+    if mask is not None and mask.dtype == torch.int8:  # as bools lie in memory
+        mask = mask.view(torch.bool)
+    return Attention(q, k, v, mask, out, attrs["causal"], scale_of(attrs, shapes[0][3]))
+
+
+def _takes(stmt: loop.Call, program: Program) -> bool:
+    """Whether torch's public function computes the call."""
+    out, lse = stmt.outputs
+    read = {n for k in program.kernels for n in k.inputs} | {*program.outputs}
+    attrs = dict(stmt.attrs)
+    both = attrs["causal"] and len(stmt.inputs) > 3
+    small = all(len(s) <= 4 for s in attrs["shapes"])
+    return small and not both and lse not in read and program.buffers[out].dtype.bits == 16

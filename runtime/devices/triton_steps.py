@@ -22,7 +22,7 @@ from graphc.ir import loop
 from graphc.ir.dtypes import int64, uint8
 from graphc.ir.loop import Kernel, Program, step_counter
 from graphc.ir.table import OPS
-from graphc.runtime.devices.triton_library import matmul_of
+from graphc.runtime.devices.triton_library import attention_of, matmul_of
 
 if TYPE_CHECKING:
     from graphc.runtime.devices.triton import Memory, TritonDevice
@@ -142,6 +142,9 @@ class Binder:
             matmul = matmul_of(kernel, buffers, place.tensors, self.tf32)
             if matmul is not None:
                 return [Step(kernel.name, matmul, matmul.warm_up if writes else matmul)]
+            attention = attention_of(kernel, place.program, place.tensors)
+            if attention is not None:
+                return [Step(kernel.name, attention, attention.computed)]
         arguments = {**place.tensors, **self.memory.workspaces(launch)}
         launches = [(s.function, self.prepared(s, arguments)) for s in launch.stages]
         return [Step(name, run, None if writes else run) for name, run in launches]

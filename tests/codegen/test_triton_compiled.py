@@ -54,6 +54,13 @@ def test_large_dots_use_the_newest_tensor_cores(name: str, arch: int, instructio
     assert kernel.count("cp.async") > 0  # the next tiles are on their way
 
 
+def test_attention_uses_tensor_cores() -> None:
+    kernels = compiled(LARGE["attention_large"]().program, 90)
+    found = [k for k in kernels if k.recipe == "attention"]
+    assert len(found) == 3  # forward; backward by rows and by keys
+    assert all(k.count("wgmma") > 0 for k in found)
+
+
 def test_only_large_buffers_need_64_bit_indices() -> None:
     from graphc.codegen.triton import emit
 

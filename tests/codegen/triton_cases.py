@@ -682,6 +682,79 @@ def beyond_32_bits() -> Case:
     return graph_case(lambda x: op("cast")(x, dtype=float32), blank(3, 2**30, dtype=np.int8))
 
 
+# -- attention
+
+
+def attention_case(
+    lead: tuple[int, ...], n: int, m: int, d: int, e: int, mask: np.ndarray | None = None,
+    dtype: Any = np.float32, **attrs: Any,
+) -> Case:  # fmt: skip
+    """The result, the sums, and the gradients of all inputs that have one."""
+
+    def build(q: Value, k: Value, v: Value, g: Value, *masks: Value) -> list[Value]:
+        node = op("scaled_dot_product_attention").node(q, k, v, *masks, **attrs)
+        grads = node.op.grad(node, [g, None])
+        return [*node.outputs, *(x for x in grads if x is not None)]
+
+    shapes = ((n, d), (m, d), (m, e), (n, e))
+    arrays = [normal(*lead, *s, dtype=dtype, seed=i) for i, s in enumerate(shapes)]
+    return graph_case(build, *arrays, *([] if mask is None else [mask]), recipes=["attention"])
+
+
+@case
+def attention() -> Case:
+    return attention_case((2,), 70, 45, 20, 9)
+
+
+@case
+def attention_causal() -> Case:
+    return attention_case((1, 2), 50, 40, 16, 16, causal=True, scale=0.3)
+
+
+@case
+def attention_causal_tall() -> Case:
+    return attention_case((1,), 70, 33, 8, 70, causal=True)
+
+
+@case
+def attention_bias() -> Case:
+    bias = normal(2, 1, 1, 40)
+    bias[1, 0, 0, 7:] = -np.inf
+    return attention_case((2, 3), 33, 40, 16, 8, bias)
+
+
+@case
+def attention_mask() -> Case:
+    keep = np.random.default_rng(5).random((3, 33, 40)) < 0.5
+    keep[1, 20] = False  # nothing is left of a row
+    return attention_case((2, 3), 33, 40, 16, 8, keep, causal=True)
+
+
+@case
+def attention_half() -> Case:
+    return attention_case((1, 2), 140, 70, 32, 64, dtype=np.float16)
+
+
+@case
+def attention_brain() -> Case:
+    """Forward alone: the interpreter rounds to bfloat16 by cutting bits, which gradients show."""
+    shapes = ((2, 20, 64), (2, 70, 64), (2, 70, 32))
+    return graph_case(
+        lambda q, k, v: op("scaled_dot_product_attention")(q, k, v, causal=True),
+        *(normal(*s, dtype=ml_dtypes.bfloat16, seed=i) for i, s in enumerate(shapes)),
+        recipes=["attention"],
+    )  # fmt: skip
+
+
+@large
+def attention_large() -> Case:
+    def build(q: Value, k: Value, v: Value) -> list[Value]:
+        node = op("scaled_dot_product_attention").node(q, k, v, causal=True)
+        return [node.outputs[0], *node.op.grad(node, [v, None])]
+
+    return graph_case(build, *(blank(8, 16, 4096, 128, dtype=np.float16) for _ in range(3)))
+
+
 # -- one case per pointwise op of the table
 
 

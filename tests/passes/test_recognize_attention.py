@@ -239,6 +239,25 @@ def test_what_is_no_attention(build: Build) -> None:
     assert after is before and not ctx.notes["rules"][RULE].fired
 
 
+def test_on_a_gpu() -> None:
+    """16-bit products are recognized; what no kernel takes is its products again."""
+    plain = RECOGNIZED["plain"][0]
+    before, after, ctx = _recognized(plain, target="triton", dtype=gc.float16)
+    assert "scaled_dot_product_attention" in _ops(after)
+    before, after, ctx = _recognized(plain, target="triton")
+    assert after is before
+    assert ctx.notes["rules"][RULE].declined["no routine for float32"] == 1
+    for dtype, width in ((gc.float64, 8), (gc.float16, 300), (gc.float16, 8)):
+        with Graph().as_default():
+            x = gc.placeholder(dtype, (2, 7, width))
+            out = gc.nn.scaled_dot_product_attention(x, x, x)
+            grad = gc.gradients(out, [x])
+            computation = cut([out, *grad], [], [x])  # type: ignore[list-item]
+        names = _ops(recognize_attention(computation, Context(target=Target("triton"))))
+        calls = [n for n in names if n.startswith("scaled_dot_product_attention")]
+        assert len(calls) == (2 if (dtype, width) == (gc.float16, 8) else 0)
+
+
 def test_a_target_without_the_routine() -> None:
     before, after, _ = _recognized(RECOGNIZED["plain"][0], target="unheard")
     assert after is before

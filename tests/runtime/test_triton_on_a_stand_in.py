@@ -120,6 +120,39 @@ def test_products_follow_the_setting(made: Made, monkeypatch: pytest.MonkeyPatch
         assert torch.backends.cuda.matmul.fp32_precision == before
 
 
+def test_torch_computes_attention_where_nothing_reads_the_sums(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    calls: list[int] = []
+    function = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+
+    def run(dtype: object, sums: bool, causal: bool, masked: bool, libraries: bool = True) -> int:
+        inputs = [placeholder(2, 40, 16, dtype=dtype) for _ in range(3)]
+        masks = [placeholder(40, 40, dtype=np.bool_)] if masked else []
+        outputs = op("scaled_dot_product_attention").outputs(*inputs, *masks, causal=causal)
+        computation = cut(outputs if sums else outputs[:1], [], [*inputs, *masks])
+        executable, _ = load(made[0], computation, {}, libraries=libraries)
+        calls.clear()
+        arrays = [normal(2, 40, 16).astype(dtype)] * 3 + [np.ones((40, 40), np.bool_)] * masked
+        executable.run(arrays, 0)
+        return len(calls)
+
+    assert run(np.float16, sums=False, causal=True, masked=False) == 1
+    assert run(np.float16, sums=False, causal=False, masked=True) == 1
+    assert run(np.float16, sums=True, causal=True, masked=False) == 0
+    assert run(np.float16, sums=False, causal=True, masked=True) == 0
+    assert run(np.float32, sums=False, causal=True, masked=False) == 0
+    assert run(np.float16, sums=False, causal=True, masked=False, libraries=False) == 0
+
+
 def test_a_kernel_that_fails_to_compile_leaves_the_device_usable(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:

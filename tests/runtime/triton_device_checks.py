@@ -174,6 +174,25 @@ def libraries_work_inside_the_arena(device: TritonDevice) -> None:
     close(executable.run(list(given.values()), 0), evaluate([product], given))
 
 
+@check
+def attention_by_a_library_and_by_kernels(device: TritonDevice) -> None:
+    keep = np.random.default_rng(1).random((40, 33)) < 0.6
+    bias = normal(3, 1, 33, seed=5).astype(np.float16)
+    for mask, causal in ((None, False), (None, True), (keep, False), (bias, False), (keep, True)):
+        inputs = [placeholder(2, 3, n, 16, dtype=np.float16) for n in (40, 33, 33)]
+        masks = [] if mask is None else [placeholder(*mask.shape, dtype=mask.dtype)]
+        out = op("scaled_dot_product_attention")(*inputs, *masks, causal=causal)
+        arrays = [normal(*v.type.static_shape, seed=i).astype("e") for i, v in enumerate(inputs)]
+        arrays += [] if mask is None else [mask]
+        given = {v.node: a for v, a in zip([*inputs, *masks], arrays, strict=True)}
+        (want,) = evaluate([out], given)
+        for libraries in (False, True):
+            computation = cut([out], [], [*inputs, *masks])
+            executable, _ = load(device, computation, {}, libraries=libraries)
+            (got,) = executable.run(arrays, 0)
+            np.testing.assert_allclose(got.astype("f"), want.astype("f"), rtol=4e-3, atol=4e-3)
+
+
 def call_program() -> loop.Program:
     """y = -x by a routine on the host, then doubled by a kernel."""
     buffers = {

@@ -243,6 +243,8 @@ def _grad_samples() -> Iterable[Sample]:
     rng = np.random.default_rng(103)
     for sample in _samples():
         q, k, v, *mask = sample.inputs
+        if not q.size:  # sums of nothing: tests/frontend/test_attention.py
+            continue
         out, lse = attention({**_ATTRS, **sample.attrs}, q, k, v, *mask)
         (g,) = _arrays(rng, out.shape)
         yield Sample((q, k, v, g, lse, (g * out).sum(-1), *mask), sample.attrs, ())
