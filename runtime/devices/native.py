@@ -24,7 +24,7 @@ from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.devices.native_build import build, is_built
 from graphc.runtime.devices.native_parts import split
-from graphc.runtime.devices.native_team import ROUTINES, Team, routines_of, team
+from graphc.runtime.devices.native_team import ROUTINES, Team, address_of, routines_of, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
 
@@ -123,7 +123,7 @@ class NativeExecutable:
         self._kept: list[Any] = [aligned_bytes(program.plan.arena_bytes)]
         self._scratch = aligned_bytes(module.scratch_bytes)
         self._host = _Host(
-            team().parallel,
+            address_of(team().library().gc_parallel),
             *(team().routine(name) if name in wanted else None for name in ROUTINES),
             self._routines.function,
             None,
@@ -141,7 +141,8 @@ class NativeExecutable:
         self._fresh = tuple((b.name, b.shape, b.dtype.numpy, self._slots[b.name]) for b in fresh)
         self._outputs = tuple(program.buffers[n] for n in program.outputs)
         self._pool = OutputPool()
-        self._program = ctypes.cast(self._library.program, ctypes.c_void_p)
+        self._run = team().library().gc_run
+        self._program = address_of(self._library.program)
         self._updates = program.commit < len(program.kernels)
 
     def _bind(self, program: Program, variables: Mapping[str, Any]) -> None:
@@ -217,7 +218,7 @@ class NativeExecutable:
         return collect(self._outputs, outputs, inputs, self._fixed)
 
     def _launch(self, *arguments: Any) -> None:
-        if team().run(*arguments):
+        if self._run(*arguments):
             self._routines.raise_error()
         for variable in self._changed:
             self._changes[variable] = self._changes.get(variable, 0) + 1
@@ -259,7 +260,7 @@ class NativeDevice(HostMemory):
     name = "native"
 
     def __init__(self) -> None:
-        team().wait()  # which shows that the compiler works
+        team().library()  # which shows that the compiler works
         self.target = Target("native")
         self._changes: dict[int, int] = {}  # of variables, by address
 

@@ -48,41 +48,33 @@ class Team:
             if source not in self._building:
                 self._building[source] = Building(_source(source))
 
-    @functools.cache  # noqa: B019  (one object for the life of the process)
+    @functools.cache  # noqa: B019  (one object for the life of the process, here and below)
     def routine(self, name: str) -> int:
         """The address of a routine that was wanted."""
         source, function = ROUTINES[name]
-        pointer = ctypes.cast(self._building[source].library()[function], ctypes.c_void_p)
-        assert pointer.value is not None
-        return pointer.value
+        return address_of(self._building[source].library()[function])
 
-    def wait(self) -> None:
-        """Until there are threads. DeviceError where the compiler does not work."""
-        assert self._library is not None
-
-    @functools.cached_property
-    def _library(self) -> ctypes.CDLL:
+    @functools.cache  # noqa: B019
+    def library(self) -> ctypes.CDLL:
+        """The threads. DeviceError where the compiler does not work."""
         library = self._threads.library()
         library.gc_team_new.restype = ctypes.c_void_p
         library.gc_team_new.argtypes = (ctypes.c_long,)
         library.gc_run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
         return library
 
-    @functools.cached_property
-    def run(self) -> Any:
-        """The function that runs a program."""
-        return self._library.gc_run
-
-    @functools.cached_property
-    def parallel(self) -> ctypes.c_void_p:
-        """The function that shares a kernel out."""
-        return ctypes.cast(self._library.gc_parallel, ctypes.c_void_p)
-
-    @functools.cache  # noqa: B019  (one object for the life of the process)
+    @functools.cache  # noqa: B019
     def of(self, process: int, threads: int) -> int | None:
         """The team; a forked process makes its own, as threads do not survive the fork."""
         del process
-        return int(self._library.gc_team_new(threads)) if threads > 1 else None
+        return int(self.library().gc_team_new(threads)) if threads > 1 else None
+
+
+def address_of(function: Any) -> int:
+    """Of a library's function."""
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    return address
 
 
 def _source(name: str) -> str:
@@ -95,4 +87,4 @@ def team() -> Team:
     return Team()
 
 
-__all__ = ["ROUTINES", "Team", "routines_of", "team"]
+__all__ = ["ROUTINES", "Team", "address_of", "routines_of", "team"]
