@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# The compiler's time follows the number of lines, whatever their length; the header takes it as
-# long as some 40 lines.
-LEAST_LINES: Final = 300  # of a part
-PAIR_LINES: Final = 150  # of a unit that is cut in two: nothing else is left to do for two cores
+LEAST_LINES: Final = 300  # of a part: each one costs the compiler's start and the header
+PAIR_LINES: Final = 150  # of a unit that is cut in two, where two compilers are soon done
+_BLOCK_LINES: Final = 20  # which take the compiler as long as a function or a loop in itself
 _HIDDEN: Final = '__attribute__((visibility("hidden")))'
 _FUNCTION: Final = re.compile(r"^(?:GC_KERNEL|static|int) (?:\w+ )?\**(\w+)\(.*\) \{$")
 _CONSTANT: Final = re.compile(r"^static const (\w+) (\w+)((?:\[\d*\])*) = \{$")
@@ -81,12 +80,13 @@ def _definition(
 
 
 def _groups(definitions: Sequence[_Definition], count: int) -> list[list[_Definition]]:
-    """Neighbours, in groups of about as many lines."""
-    lines = [d.text.count("\n") + 1 for d in definitions]
+    """Neighbours, in groups over which the compiler is about equally long."""
+    costs = [d.text.count("\n") + _BLOCK_LINES * d.text.count(") {\n") for d in definitions]
+    total = max(sum(costs), 1)
     groups: list[list[_Definition]] = [[] for _ in range(count)]
     before = 0
-    for d, own in zip(definitions, lines, strict=True):
-        groups[min((before + own // 2) * count // sum(lines), count - 1)].append(d)
+    for d, own in zip(definitions, costs, strict=True):
+        groups[min((before + own // 2) * count // total, count - 1)].append(d)
         before += own
     return [g for g in groups if g]
 
