@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from graphc.ir import loop
 from graphc.ir.loop import Access, Axis, Kernel
+
+_RANKS: Final[Mapping[str, int]] = {loop.PARALLEL: 0, loop.FOLD: 1, loop.REDUCE: 2}
 
 
 def span_of(strides: Sequence[int]) -> frozenset[int]:
@@ -36,15 +39,15 @@ def has_position_reduce(kernel: Kernel) -> bool:
 
 
 def ordered(kernel: Kernel) -> Kernel:
-    """Parallel axes first, the slowest of the main store outermost; then the reduce axes."""
+    """Parallel axes first, the slowest of the main store outermost; then fold, then reduce axes."""
     store = _main_access(kernel)
     if store is None:
         return kernel
 
     def key(i: int) -> tuple[int, int, int]:
-        kind = kernel.axes[i].kind == loop.REDUCE
-        fixed = kind and has_position_reduce(kernel)
-        return (int(kind), 0 if fixed else -abs(store.strides[i]), i)
+        kind = kernel.axes[i].kind
+        fixed = kind == loop.REDUCE and has_position_reduce(kernel)
+        return (_RANKS[kind], 0 if fixed else -abs(store.strides[i]), i)
 
     order = sorted(range(len(kernel.axes)), key=key)
     if order == list(range(len(order))):
@@ -56,14 +59,14 @@ def ordered(kernel: Kernel) -> Kernel:
 
 
 def _main_access(kernel: Kernel) -> Access | None:
-    """The access that decides the order: the store over most axes, for reduce axes a load."""
+    """The access that decides the order: the store over most axes, for others a load."""
     stores = [s.access for s in kernel.body if isinstance(s, loop.Store)]
     loads = [x for s in kernel.body for e in loop.expressions(s) for x in loop.accesses(e)]
     if not stores:
         return None
     best = max(stores, key=lambda a: sum(map(bool, a.strides)))
     strides = list(best.strides)
-    for i in kernel.reduced:
+    for i in (*kernel.folded, *kernel.reduced):
         if not strides[i]:
             strides[i] = max((abs(x.strides[i]) for x in loads), default=0)
     return replace(best, strides=tuple(strides))

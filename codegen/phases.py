@@ -7,7 +7,7 @@ of the kernel, for back ends that walk a row more than once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.codegen.axes import span_of
 from graphc.ir import loop
@@ -26,7 +26,11 @@ class Phase:
 
 
 def plan_phases(kernel: Kernel) -> tuple[Phase, ...]:
-    """A phase per level of reductions: each needs the results of the phases before it."""
+    """A phase per level of reductions: each needs the results of the phases before it.
+
+    Of a fold kernel, those of one row: its folds stand in the phase of the values that they add up.
+    """
+    kernel = replace(kernel, body=tuple(s for s in kernel.body if s not in kernel.fold_stores))
     levels = levels_of(kernel)
     scope = loop.scopes(kernel)
     known: set[str] = set()  # names whose values are kept
@@ -59,7 +63,7 @@ def _phase(
 
 def _crosses(stmt: loop.Stmt, reduced: set[int], scope: Mapping[str, frozenset[int]]) -> bool:
     """True when the statement belongs into a loop over the row."""
-    if isinstance(stmt, loop.Reduce):
+    if isinstance(stmt, (loop.Reduce, loop.Fold)):
         return True
     axes = set[int]().union(*(loop.axes_used(e, scope) for e in loop.expressions(stmt)))
     if isinstance(stmt, loop.Store):

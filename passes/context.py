@@ -19,6 +19,20 @@ from graphc.ir.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
+class Folding:
+    """When sums down columns are taken by the kernel that walks the rows (the pass `sweep`).
+
+    Results depend on how many parts there are: none of this may follow from the machine's load or
+    number of threads.
+    """
+
+    parts: int = 512  # wanted, to run side by side
+    rows: int = 8  # of a part, at least: its totals are little against what it walks
+    columns: int = 1 << 14  # of a row, at most: totals stay in registers or the first cache
+    least_bytes: int = 1 << 16  # saved: of less no more can be measured
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Facts about where the program will run, as far as passes may know them."""
 
@@ -26,6 +40,7 @@ class Target:
     fast_bytes: int = 1 << 20  # what intermediates should fit into: cache or shared memory
     max_kernel_buffers: int = 24
     max_kernel_statements: int = 96
+    folding: Folding = Folding()
 
 
 @dataclass(frozen=True, slots=True)

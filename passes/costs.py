@@ -29,7 +29,7 @@ def kernel_flops(kernel: Kernel) -> float:
     for stmt in kernel.body:
         if isinstance(stmt, loop.Call):
             total += stmt.flops
-        if isinstance(stmt, (loop.Dot, loop.Reduce)):
+        if isinstance(stmt, (loop.Dot, loop.Reduce, loop.Fold)):
             total += kernel.space * (2.0 if isinstance(stmt, loop.Dot) else 1.0)
         for e in loop.expressions(stmt):
             for part in loop.walk(e):

@@ -60,6 +60,17 @@ def op_count(kernel: Kernel) -> int:
     return sum(isinstance(e, loop.Apply) and e.op != "cast" for e in parts)
 
 
+def needed(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """The body without lets that nothing uses."""
+    kept: list[Stmt] = []
+    used: set[str] = set()
+    for stmt in reversed(body):
+        if not isinstance(stmt, loop.Let) or stmt.name in used:
+            kept.append(stmt)
+            used.update(n for e in loop.expressions(stmt) for n in loop.refs(e))
+    return tuple(reversed(kept))
+
+
 # -- where the consumer reads
 
 

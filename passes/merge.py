@@ -41,7 +41,7 @@ def merge(
         return Refusal("OPAQUE", {"forms": (a.form, b.form)})
     if b.gathered & set(a.outputs):
         return Refusal("NON_AFFINE", {"buffers": tuple(sorted(b.gathered & set(a.outputs)))})
-    link = _link(a, b, buffers)
+    link = find_link(a, b, buffers)
     if isinstance(link, Refusal):
         return link
     if a.form == "dot" and b.form == "dot":
@@ -50,7 +50,7 @@ def merge(
         return Refusal("REDUCE_AFTER_DOT")
     if b.form == "dot":
         return inline_operand(a, b, buffers, set(keep), limits)
-    pair = _align(a, b, link)
+    pair = align(a, b, link)
     merged = pair if isinstance(pair, Refusal) else _join(*pair, buffers, set(keep), limits)
     if isinstance(merged, Refusal) and merged.reason == "SPACE":
         inlined = inline_producer(a, b, buffers, set(keep), limits)
@@ -74,13 +74,15 @@ def merge_beside(
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
+class Link:
+    """A buffer that two kernels touch, and where."""
+
     buffer: str
     first: Access
     second: Access
 
 
-def _link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> _Link | Refusal:
+def find_link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> Link | Refusal:
     """The largest buffer through which the two kernels meet."""
     stored = {s.access.buffer: s.access for s in a.body if isinstance(s, loop.Store)}
     loads = b.loads
@@ -102,13 +104,13 @@ def _link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> _Link | Refusa
     if not met:
         return Refusal("NO_SAVING")
     _, name, one, two = max(met, key=lambda m: (m[0], sum(map(bool, m[3].strides)), m[1]))
-    return _Link(name, one, two)
+    return Link(name, one, two)
 
 
 # -- one set of axes for both
 
 
-def _align(a: Kernel, b: Kernel, link: _Link) -> tuple[Kernel, Kernel, int] | Refusal:
+def align(a: Kernel, b: Kernel, link: Link) -> tuple[Kernel, Kernel, int] | Refusal:
     """Both kernels over common axes, and how many axes only `b` has (they are the last)."""
     if a.sizes == b.sizes and link.first.strides == link.second.strides:
         return a, b, 0
@@ -141,7 +143,7 @@ _Factor = tuple[int, int, int, int, int]  # a's axis, its factor, b's axis, its 
 
 
 def _common_axes(
-    a: Kernel, b: Kernel, link: _Link
+    a: Kernel, b: Kernel, link: Link
 ) -> tuple[list[_Factor], list[int], list[int]] | Refusal:
     """Split the axes that index the shared buffer into common ones, outermost first."""
     if link.first.offset != link.second.offset:
@@ -178,7 +180,7 @@ def _by_stride(kernel: Kernel, access: Access) -> list[tuple[int, int, int, int]
     return sorted(items, key=lambda item: -item[1])
 
 
-def _space(a: Kernel, b: Kernel, link: _Link) -> Refusal:
+def _space(a: Kernel, b: Kernel, link: Link) -> Refusal:
     return Refusal(
         "SPACE",
         {

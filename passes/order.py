@@ -103,6 +103,23 @@ class KernelGraph:
         return b.nbytes if b.role == loop.TEMPORARY else 0
 
 
+def in_order(program: Program) -> list[Kernel] | None:
+    """The kernels before the commits in an order in which writers come before readers, the same
+    one if it is such an order; None where there is none."""
+    graph = KernelGraph(program)
+    waiting = [len(b) for b in graph.before]
+    heap = [i for i, count in enumerate(waiting) if not count]
+    done: list[Kernel] = []
+    while heap:
+        i = heapq.heappop(heap)
+        done.append(graph.kernels[i])
+        for r in graph.after[i]:
+            waiting[r] -= 1
+            if not waiting[r]:
+                heapq.heappush(heap, r)
+    return done if len(done) == len(waiting) else None
+
+
 def most_freed(graph: KernelGraph) -> list[int]:
     """Of the kernels that may run, always the one after which the least is alive."""
     waiting = [len(b) for b in graph.before]

@@ -22,6 +22,7 @@ from graphc.passes.recompute import recompute
 from graphc.passes.regions import regions
 from graphc.passes.rematerialize import rematerialize
 from graphc.passes.specialize import specialize
+from graphc.passes.sweep import sweep
 
 GRAPH_PASSES = (
     # graph -> graph
@@ -43,6 +44,7 @@ PROGRAM_PASSES = (
     lower,
     # program -> program
     fuse,
+    sweep,
     group_updates,
     order,
     rematerialize,  # on the final order, where bytes are exact

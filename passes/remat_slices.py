@@ -24,8 +24,9 @@ _SUMS = frozenset({"add", "subtract", "negative"})  # a negated product goes on 
 
 
 def can_divide(kernel: Kernel) -> bool:
-    """True for one loop nest that stores to temporaries or outputs at most once each."""
-    if kernel.is_whole or kernel.parts:
+    """True for one loop nest, of values at points or rows, that stores to temporaries or outputs
+    at most once each."""
+    if kernel.is_whole or kernel.form in ("group", "fold"):
         return False
     stores = [s.access.buffer for s in kernel.body if isinstance(s, Store)]
     return len(set(stores)) == len(stores) and not set(stores) & set(kernel.inputs)

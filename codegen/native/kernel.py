@@ -16,6 +16,7 @@ from graphc.codegen.native.schedule import (
     WIDTH,
     Column,
     Flat,
+    Folded,
     Row,
     Split,
     grain,
@@ -81,7 +82,7 @@ class LoopNest(RowNest):
 
     _streams = False  # it has stored past the cache
 
-    def emit(self, how: Flat | Row | Column) -> None:
+    def emit(self, how: Flat | Row | Column | Folded) -> None:
         """The function of one of these schedules."""
         match how:
             case Flat():
@@ -90,6 +91,8 @@ class LoopNest(RowNest):
                 self.row(how)
             case Column():
                 self.column(how)
+            case Folded():
+                self.fold()
 
     # -- schedules
 
@@ -117,11 +120,23 @@ class LoopNest(RowNest):
             extent = self._share(stack, row.prefix)
             rest = [i for i in self.kernel.parallel if i not in row.prefix]
             self._loops(stack, rest, simd=False)
-            phases = plan_phases(self.kernel)
-            kept = self._kept(phases)
-            fetched = self._fetched(phases)
-            for number, phase in enumerate(phases):
-                self._row_phase(phase, kept, fetched if number == 1 else [])
+            self._row_phases({})
+        if self._streams:
+            self._line("gc_stream_end();")
+        self._finish("", extent, grain(self.kernel, extent))
+
+    def fold(self) -> None:
+        """Row after row, and then what they add up to."""
+        with ExitStack() as stack:
+            extent = self._share(stack, self.kernel.parallel)
+            totals = self._fold_totals()
+            with ExitStack() as rows:
+                self._loops(rows, self.kernel.folded, simd=False)
+                self._row_phases(totals)
+            with ExitStack() as columns:
+                self._loops(columns, self.kernel.reduced)
+                self.body.text.blocks[-1].names.update(totals)
+                self._statements(self.kernel.fold_stores)
         if self._streams:
             self._line("gc_stream_end();")
         self._finish("", extent, grain(self.kernel, extent))
@@ -179,7 +194,33 @@ class LoopNest(RowNest):
 
     # -- rows
 
-    def _row_phase(self, phase: Phase, kept: Mapping[str, str], before: Sequence[str]) -> None:
+    def _fold_totals(self) -> dict[str, str]:
+        """Arrays for the folds' totals at each column, from nothing; by name, the elements."""
+        folds = [s for s in self.kernel.body if isinstance(s, loop.Fold)]
+        size = math.prod(self.kernel.sizes[i] for i in self.kernel.reduced)
+        arrays = [self.body.text.fresh("fold") for _ in folds]
+        for stmt, array in zip(folds, arrays, strict=True):
+            self._line(f"{VALUE[stmt.dtype]} {array}[{size}];")
+        totals = by_name(folds, [f"{a}[{self._row_index()}]" for a in arrays])
+        with ExitStack() as stack:
+            self._loops(stack, self.kernel.reduced)
+            self._start(folds, totals)
+        return totals
+
+    def _row_phases(self, folds: Mapping[str, str]) -> None:
+        """One row; `folds` are the elements that its values are added to."""
+        phases = plan_phases(self.kernel)
+        kept, fetched = self._kept(phases), self._fetched(phases)
+        for number, phase in enumerate(phases):
+            self._row_phase(phase, kept, folds, fetched if number == 1 else [])
+
+    def _row_phase(
+        self,
+        phase: Phase,
+        kept: Mapping[str, str],
+        folds: Mapping[str, str],
+        before: Sequence[str],
+    ) -> None:
         reduces = [s for s in phase.inside if isinstance(s, loop.Reduce)]
         names = parts = [self._total(s) for s in reduces]
         inside, streamed = self._streamed(phase.inside)
@@ -191,7 +232,7 @@ class LoopNest(RowNest):
                 parts = [self._total(s) for s in reduces]
             if phase.inside:
                 with self._along_row(reduces, parts, spans, before, after) as places:
-                    self._statements(inside, places, kept)
+                    self._statements(inside, {**places, **folds}, kept)
                     for store, array in streamed:
                         self._line(f"{array}[lane] = {self.body.value(store.value)};")
             if run:
@@ -205,7 +246,8 @@ class LoopNest(RowNest):
         """Lines for the second phase that fetch a block of what the first reads of the next row:
         the processor's own prefetching ends at each page, and in the second phase memory rests."""
         kernel = self.kernel
-        axis, rows = kernel.reduced[-1], [i for i in kernel.parallel if kernel.sizes[i] > 1]
+        axis = kernel.reduced[-1]
+        rows = [i for i in kernel.folded or kernel.parallel if kernel.sizes[i] > 1]
         if len(phases) < 2 or len(kernel.reduced) != 1 or not rows:
             return []
         if has_position(phases[1].inside):

@@ -83,7 +83,7 @@ class Nest:
         stack.enter_context(self.body.text.block(header, (), [f"const long stop = {stop};"]))
         return {axis: Span("start", "stop", math.gcd(size, step))}
 
-    def _start(self, reduces: Sequence[loop.Reduce], places: Mapping[str, str]) -> None:
+    def _start(self, reduces: Sequence[loop.Reduce | loop.Fold], places: Mapping[str, str]) -> None:
         """What the totals are before the first value."""
         for stmt in reduces:
             first = literal(neutral(stmt.op, stmt.dtype), stmt.dtype)
@@ -106,7 +106,7 @@ class Nest:
                     self._keep(stmt, f"{kept[name]}[{self._row_index()}]")
                 case loop.Let():
                     self.body.let(stmt)
-                case loop.Reduce() if totals is not None:
+                case loop.Reduce() | loop.Fold() if totals is not None:
                     self._accumulate(stmt, totals[stmt.name])
                 case loop.Store():
                     self.body.store(stmt)
@@ -125,7 +125,7 @@ class Nest:
         text.blocks[-1].names[stmt.name] = name
         text.blocks[0].names[stmt.name] = element
 
-    def _accumulate(self, stmt: loop.Reduce, total: str) -> None:
+    def _accumulate(self, stmt: loop.Reduce | loop.Fold, total: str) -> None:
         value = self.body.value(stmt.value)
         if not stmt.op.startswith("arg"):
             self._line(combine(stmt.op, stmt.dtype, total, value))
@@ -203,7 +203,7 @@ class Nest:
             self.result.launches.append(f"{name}(b, 0, {extent});")
 
 
-def by_name(reduces: Sequence[loop.Reduce], texts: Sequence[str]) -> dict[str, str]:
+def by_name(reduces: Sequence[loop.Reduce | loop.Fold], texts: Sequence[str]) -> dict[str, str]:
     return {s.name: text for s, text in zip(reduces, texts, strict=True)}
 
 

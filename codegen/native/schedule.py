@@ -3,6 +3,7 @@
 flat    loops over the parallel axes, the last one vectorized; in square tiles where it transposes
 row     per point of the parallel axes, loops over the reduce axes, the last one vectorized
 column  a block of one parallel axis is vectorized, inside loops over the reduce axes
+fold    per point of the parallel axes, row after row, with the folds' totals of each column
 split   few results from many elements: parts of a reduce axis, whose totals are then combined
 """
 
@@ -57,6 +58,11 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Folded:
+    """Rows walked one after the other, by one thread per point of the parallel axes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """The reduce axis that is cut into `parts` of `step`; `column`: parallel axes inside."""
 
@@ -66,11 +72,13 @@ class Split:
     column: bool
 
 
-Schedule = Flat | Row | Column | Split
+Schedule = Flat | Row | Column | Folded | Split
 
 
 def schedule(kernel: Kernel) -> Schedule:
     """How to walk the kernel, whose axes are ordered: parallel ones first."""
+    if kernel.form == "fold":
+        return Folded()
     if not kernel.reduced:
         return _flat(kernel)
     column = _column_axis(kernel)

@@ -46,7 +46,7 @@ def schedule(kernel: Kernel) -> Tiles | Phases | None:
     """How to walk the kernel; None for whole."""
     if kernel.form == "dot" or (kernel.space <= TILE and not adds_long_columns(kernel)):
         return None
-    if _wants_phases(kernel):
+    if kernel.form != "fold" and _wants_phases(kernel):
         return Phases(_row_tiles(kernel), plan_phases(kernel))
     return plan_tiles(kernel)
 
@@ -89,7 +89,7 @@ def _extent(kernel: Kernel, axes: Iterable[int]) -> int:
 
 def plan_tiles(kernel: Kernel) -> Tiles | None:
     """Tiles of as many inner parallel axes as fit; None when the whole fits in one."""
-    inner = _extent(kernel, kernel.reduced)
+    inner = _extent(kernel, (*kernel.folded, *kernel.reduced))
     axes = list(kernel.parallel)
     while axes and inner * kernel.sizes[axes[-1]] <= TILE:
         inner *= kernel.sizes[axes.pop()]

@@ -44,7 +44,9 @@ class Statements:
                 case loop.Reduce() if accumulate:
                     self._accumulate(stmt)
                 case loop.Reduce():
-                    self._reduce(stmt)
+                    self._reduce(stmt, self._frame.kernel.reduced)
+                case loop.Fold():
+                    self._reduce(stmt, self._frame.kernel.folded)
                 case loop.Dot():
                     self._values.names[stmt.name] = self._dots.emit(stmt, rest)
                 case loop.Store(access, value):
@@ -147,27 +149,27 @@ class Statements:
 
     # -- reductions
 
-    def _reduce(self, stmt: loop.Reduce) -> None:
+    def _reduce(self, stmt: loop.Reduce | loop.Fold, axes: tuple[int, ...]) -> None:
         value = self._values.emit(stmt.value)
-        text = self._spread(value)
+        text = self._spread(value, axes)
         result = self.registers.take(stmt.dtype, self._frame.scope[stmt.name])
-        self._frame.line(reduce_text(stmt.op, text, self._frame.kernel.reduced, result.text))
+        self._frame.line(reduce_text(stmt.op, text, axes, result.text))
         self.registers.drop(value)
         self._values.names[stmt.name] = result
 
     def _accumulate(self, stmt: loop.Reduce) -> None:
         """The reduction of a tile, then its total with those before it."""
-        value = self._values.emit(stmt.value)
-        text = self._spread(value)
+        value, axes = self._values.emit(stmt.value), self._frame.kernel.reduced
+        text = self._spread(value, axes)
         total = self._values.names[stmt.name]
         part = self.registers.take(stmt.dtype, total.span)
-        self._frame.line(reduce_text(stmt.op, text, self._frame.kernel.reduced, part.text))
+        self._frame.line(reduce_text(stmt.op, text, axes, part.text))
         self._frame.line(f"{REDUCE[stmt.op]}({total.text}, {part.text}, out={total.text})")
         self.registers.drop(value, part)
 
-    def _spread(self, value: Operand) -> str:
-        """The operand's text, broadcast along the reduce axes that it does not span."""
-        axes = set(self._frame.kernel.reduced)
-        if axes <= value.span and not value.scalar:
+    def _spread(self, value: Operand, axes: Sequence[int]) -> str:
+        """The operand's text, broadcast along those of the axes that it does not span."""
+        if set(axes) <= value.span and not value.scalar:
             return value.text
-        return f"np.broadcast_to({value.text}, {self._frame.shape_text(value.span | axes)})"
+        shape = self._frame.shape_text(value.span | set(axes))
+        return f"np.broadcast_to({value.text}, {shape})"

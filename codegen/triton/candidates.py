@@ -64,7 +64,7 @@ def _sizes(rule: Schedule) -> Iterator[Schedule]:
         for side in (16, 64):
             if min(rule.x, rule.y) * 2 >= side:
                 yield replace(rule, x=side, y=side)
-    elif rule.recipe in ("flat", "row"):
+    elif rule.recipe in ("flat", "row", "fold"):
         for x in (rule.x // 2, rule.x * 2):
             if x >= (32 if rule.recipe == "flat" else 1) and x * rule.y <= PERSISTENT_LANES:
                 yield replace(rule, x=x)

@@ -12,6 +12,7 @@ from graphc.codegen.triton.attention import emit_attention
 from graphc.codegen.triton.candidates import tuning_key
 from graphc.codegen.triton.dot import emit_dot, prepared
 from graphc.codegen.triton.flat import emit_flat, emit_tiled
+from graphc.codegen.triton.fold import emit_fold
 from graphc.codegen.triton.function import Function
 from graphc.codegen.triton.launch import Launch, Options, Stage, Workspace
 from graphc.codegen.triton.levels import passes_of
@@ -22,7 +23,7 @@ from graphc.ir.loop import Buffer, Call, Kernel, Program
 
 _ONE_PASS = {
     "flat": emit_flat, "tiled": emit_tiled, "row": emit_row, "row_looped": emit_row_looped,
-    "dot": emit_dot,
+    "fold": emit_fold, "dot": emit_dot,
 }  # fmt: skip
 
 
@@ -184,6 +185,7 @@ def _summary(plan: Schedule) -> str:
     sizes = {
         "flat": f"blocks of {plan.x}", "tiled": f"tiles of {plan.y} x {plan.x}",
         "row": f"{plan.x} rows of {plan.y} lanes",
+        "fold": f"{plan.x} rows of {plan.y} lanes a step",
         "row_looped": f"{plan.x} rows, steps of {plan.y}",
         "split": f"{plan.x} rows, steps of {plan.y}, {plan.chunks} chunks",
         "dot": f"tiles of {plan.x} x {plan.y} x {plan.k}",

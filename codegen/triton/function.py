@@ -35,7 +35,7 @@ class Function:
             source = "pid" if is_part else "tl.program_id(0)"
             self.writer.line(f"pid = {source}{'.to(tl.int64)' if self.wide else ''}")
 
-    def title(self, stmt: loop.Reduce) -> str:
+    def title(self, stmt: loop.Reduce | loop.Fold) -> str:
         """What the result of a reduction is called."""
         return self.titles.get(stmt.name, f"row_{stmt.op}")
 

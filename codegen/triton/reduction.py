@@ -22,14 +22,14 @@ _COMBINERS = {
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """The text of one Reduce statement's parts. `dtypes` and `starts` are those of its state."""
+    """The text of a Reduce's or Fold's parts. `dtypes` and `starts` are those of its state."""
 
     op: str
     dtype: DType
     value_dtype: DType
 
     @classmethod
-    def of(cls, stmt: loop.Reduce) -> Reduction:
+    def of(cls, stmt: loop.Reduce | loop.Fold) -> Reduction:
         """The reduction of a statement."""
         return cls(stmt.op, stmt.dtype, stmt.value.dtype)
 

@@ -19,7 +19,7 @@ from graphc.codegen.triton.reduction import Reduction
 from graphc.codegen.triton.schedule import Schedule
 from graphc.codegen.triton.tile import Dim, Tile
 from graphc.ir import loop
-from graphc.ir.loop import Let, Reduce, Stmt
+from graphc.ir.loop import Fold, Let, Reduce, Stmt
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def emit_row(function: Function, plan: Schedule) -> int:
         if isinstance(stmt, Let):
             body.let(stmt)
         elif isinstance(stmt, Reduce):
-            states = _lane_states(function, body, stmt, column)
-            _finish(function, body, stmt, states, body.tile)
+            states = lane_states(function, body, stmt, column)
+            finish(function, body, stmt, states, body.tile)
         else:
             assert isinstance(stmt, loop.Store), stmt
             body.store(stmt)
@@ -72,7 +72,7 @@ def emit_row_looped(function: Function, plan: Schedule) -> int:
         if work:
             states = _loop(function, passes, level, outer, row, columns, whole)
             for stmt in passes.reduces(level):
-                _finish(function, outer, stmt, states[stmt.name], outer.tile)
+                finish(function, outer, stmt, states[stmt.name], outer.tile)
         for store in passes.stores(level, inner=False):
             outer.store(store)
     return blocks(function.size(function.kernel.parallel), plan.x)
@@ -127,7 +127,7 @@ def _loop(
 ) -> dict[str, list[str]]:
     """One walk over the row (or a chunk of it): the pass's stores, and its reductions' states."""
     reduces, stores = passes.reduces(level), passes.stores(level, inner=True)
-    states = {s.name: _start_states(function, s, outer.tile) for s in reduces}
+    states = {s.name: start_states(function, s, outer.tile) for s in reduces}
     with function.writer.block(f"for c0 in range(0, {span.length}, {columns.width}):"):
         start = f"{span.start} + c0" if span.start else "c0"
         column = _column_dim(function, columns, start, row, span.reach)
@@ -143,7 +143,8 @@ def _loop(
     return states
 
 
-def _start_states(function: Function, stmt: Reduce, tile: Tile) -> list[str]:
+def start_states(function: Function, stmt: Reduce | Fold, tile: Tile) -> list[str]:
+    """Names of accumulators for every lane, which hold the state of nothing."""
     reduction = Reduction.of(stmt)
     names = []
     for dtype, start in zip(reduction.dtypes, reduction.starts, strict=True):
@@ -153,7 +154,7 @@ def _start_states(function: Function, stmt: Reduce, tile: Tile) -> list[str]:
     return names
 
 
-def _lane_states(function: Function, body: Body, stmt: Reduce, column: Dim) -> list[str]:
+def lane_states(function: Function, body: Body, stmt: Reduce, column: Dim) -> list[str]:
     """The state of every lane; lanes outside the row have that of nothing."""
     reduction = Reduction.of(stmt)
     value = body.whole(body.expr(stmt.value))
@@ -171,12 +172,12 @@ def _lane_states(function: Function, body: Body, stmt: Reduce, column: Dim) -> l
 def _accumulate(
     function: Function, body: Body, stmt: Reduce, states: list[str], column: Dim
 ) -> None:
-    lanes = _lane_states(function, body, stmt, column)
+    lanes = lane_states(function, body, stmt, column)
     combined = Reduction.of(stmt).combine(states, lanes)
     function.writer.line(f"{', '.join(states)} = {combined}")
 
 
-def _finish(function: Function, body: Body, stmt: Reduce, states: list[str], tile: Tile) -> None:
+def finish(function: Function, body: Body, stmt: Reduce, states: list[str], tile: Tile) -> None:
     """Combine the lanes and name the result."""
     names = _reduced(function, stmt, states, tile)
     dims = frozenset({0}) if tile.rank == 2 else frozenset[int]()
@@ -267,7 +268,7 @@ def _combine_partials(
             load = f"tl.load(p_{name} + {position}, mask={' & '.join(masks)}, other={start})"
             writer.line(f"{state} = {load}")
             states.append(state)
-        _finish(function, body, stmt, states, tile)
+        finish(function, body, stmt, states, tile)
     return body.names
 
 

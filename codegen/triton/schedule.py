@@ -17,6 +17,8 @@ from graphc.ir.dtypes import DType, float32
 from graphc.ir.loop import Access, Buffer, Kernel
 
 PERSISTENT_LANES = 8192  # the longest row kept in one tile
+AHEAD_BYTES = 64 << 10  # of a fold's next step in shared memory: several programs share that
+FOLD_LANES = 4096  # lanes of the rows that one step of a fold walks
 ROW_LANES = 2048  # lanes of a tile of several short rows, and of one step of a looped row
 SPLIT_SPACE = 1 << 16  # elements from which a reduction with few rows is split
 TILED_SIDE = 32  # of a transposing tile
@@ -44,6 +46,8 @@ def schedule(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) ->
             return _flat(kernel, buffers)
         case "row":
             return _row(kernel, buffers, options)
+        case "fold":
+            return _fold(kernel, buffers)
         case "dot":
             return _dot(kernel, options)
     raise AssertionError(f"{kernel.form} kernels have no schedule")
@@ -138,6 +142,20 @@ def _chunks(rows: int, length: int, x: int, y: int, options: Options) -> int:
     if programs * 2 > options.processors or rows * length < SPLIT_SPACE or steps < 4:
         return 1
     return min(blocks(2 * options.processors, programs), blocks(steps, 2), 512)
+
+
+def _fold(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Schedule:
+    """Few programs, each of which walks its rows: several rows a step keep a processor busy, the
+    next ones on their way where shared memory holds them."""
+    rows, length = (
+        math.prod(kernel.axes[i].size for i in axes) for axes in (kernel.folded, kernel.reduced)
+    )
+    y = pow2(length)
+    x = min(pow2(rows), max(1, FOLD_LANES // y))
+    loads = {a for a in kernel.loads if a.buffer not in kernel.gathered and any(a.strides)}
+    step = x * y * sum(buffers[a.buffer].dtype.itemsize for a in loads)
+    stages = 2 if step <= AHEAD_BYTES else 1
+    return Schedule("fold", x, y, num_warps=max(1, min(16, x * y // 512)), num_stages=stages)
 
 
 # -- dots

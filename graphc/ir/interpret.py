@@ -213,11 +213,14 @@ class _KernelRun:
                 case loop.Let(name, value):
                     self.names[name] = self.expr(value)
                 case loop.Reduce(name, op, value, dtype):
-                    self.names[name] = self.reduce(op, value, dtype)
+                    self.names[name] = self.reduce(op, value, dtype, self.kernel.reduced)
+                case loop.Fold(name, op, value, dtype):
+                    self.names[name] = self.reduce(op, value, dtype, self.kernel.folded)
                 case loop.Dot(name, a, b, dtype):
                     wide = dtype.numpy
-                    product = self.full(self.expr(a).astype(wide) * self.expr(b).astype(wide))
                     axes = self.kernel.reduced
+                    product = self.expr(a).astype(wide) * self.expr(b).astype(wide)
+                    product = self.full(product, axes)
                     self.names[name] = np.add.reduce(product, axis=axes, keepdims=True)
                 case loop.Store(access, value):
                     self.store(access, value)
@@ -228,12 +231,12 @@ class _KernelRun:
                 case loop.Branch():
                     self.branch(stmt)
 
-    def full(self, array: np.ndarray) -> np.ndarray:
-        """Broadcast along the reduce axes; the others stay as they are."""
+    def full(self, array: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+        """Broadcast along these axes; the others stay as they are."""
         rank = len(self.sizes)
         array = np.asarray(array).reshape(array.shape or (1,) * rank)
         shape = [
-            n if i in self.kernel.reduced else d
+            n if i in axes else d
             for i, (n, d) in enumerate(zip(self.sizes, array.shape, strict=True))
         ]
         return np.broadcast_to(array, shape)
@@ -293,9 +296,8 @@ class _KernelRun:
         at = self.at(e.access) + e.stride * np.where(inside, index, 0)
         return np.where(inside, flat[at], np.asarray(e.fill, e.dtype.numpy))
 
-    def reduce(self, op: str, value: loop.Expr, dtype: Any) -> np.ndarray:
-        array = self.full(self.expr(value))
-        axes = self.kernel.reduced
+    def reduce(self, op: str, value: loop.Expr, dtype: Any, axes: tuple[int, ...]) -> np.ndarray:
+        array = self.full(self.expr(value), axes)
         if op in ("argmax", "argmin"):
             rest = [i for i in range(array.ndim) if i not in axes]
             moved = np.transpose(array, [*rest, *axes])

@@ -2,9 +2,10 @@
 
     Program = buffers, kernels in the order in which they run, and where each buffer lies
     Kernel  = name, axes, body            one loop nest over all axes; the body runs in it
-    Axis    = name, size, parallel|reduce
+    Axis    = name, size, parallel|reduce|fold
     Stmt    = Let name = Expr
             | Reduce name = op over the reduce axes of Expr
+            | Fold name = op over the fold axes of Expr
             | Dot name = sum over the reduce axes of Expr * Expr
             | Store Access = Expr
             | Call routine(buffers)       a library routine on whole arrays; alone in its kernel
@@ -20,8 +21,10 @@ strided convolution): the guards then promise that it divides the index.
 
 Statements stand in the order of their use; a name is assigned once. A value depends on the axes
 that its loads and indices use; a Reduce or Dot removes the reduce axes. Stores and lets after a
-Reduce may use the reduce axes again (a row kernel: softmax). The meaning of the language is the
-interpreter in `graphc.ir.interpret`.
+Reduce may use the reduce axes again (a row kernel: softmax). Fold axes are rows that are walked
+one after the other: all else treats them as parallel, a Fold adds up along them, column by column,
+and its result is stored and used for nothing else (the gradients of a layer norm in one walk). The
+meaning of the language is the interpreter in `graphc.ir.interpret`.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from graphc.ir.location import Location
 
 PARALLEL: Final = "parallel"
 REDUCE: Final = "reduce"
+FOLD: Final = "fold"
 REDUCE_OPS: Final = ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin")
 
 
@@ -168,6 +172,16 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """name = op over all fold axes of value; `op` is that of a Reduce without position."""
+
+    name: str
+    op: str
+    value: Expr
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """name = sum over all reduce axes of a * b, accumulated in `dtype`."""
 
@@ -272,7 +286,7 @@ class Branch:
 
 Whole: TypeAlias = Call | Repeat | Branch
 WHOLE: Final = (Call, Repeat, Branch)
-Stmt: TypeAlias = Let | Reduce | Dot | Store | Call | Repeat | Branch
+Stmt: TypeAlias = Let | Reduce | Fold | Dot | Store | Call | Repeat | Branch
 
 UNBOUNDED: Final = -1  # trips of a conditional loop
 
@@ -312,6 +326,18 @@ class Kernel:
     def reduced(self) -> tuple[int, ...]:
         """Positions of the reduce axes."""
         return tuple(i for i, a in enumerate(self.axes) if a.kind == REDUCE)
+
+    @cached_property
+    def folded(self) -> tuple[int, ...]:
+        """Positions of the fold axes."""
+        return tuple(i for i, a in enumerate(self.axes) if a.kind == FOLD)
+
+    @cached_property
+    def fold_stores(self) -> tuple[Store, ...]:
+        """The stores of what Folds give: they come when all rows have been walked."""
+        folds = {s.name for s in self.body if isinstance(s, Fold)}
+        stores = (s for s in self.body if isinstance(s, Store) and isinstance(s.value, Ref))
+        return tuple(s for s in stores if refs(s.value) & folds)
 
     @cached_property
     def space(self) -> int:
@@ -375,14 +401,14 @@ class Kernel:
 
     @cached_property
     def form(self) -> str:
-        """What the kernel is: "dot", "row" (has a Reduce), "flat", "group", or what works on whole
-        arrays: "call", "loop", "branch"."""
+        """What the kernel is: "dot", "fold", "row" (has a Reduce), "flat", "group", or what works
+        on whole arrays: "call", "loop", "branch"."""
         if self.parts:
             return "group"
         kinds = {type(s) for s in self.body}
         return (
             "call" if Call in kinds else "loop" if Repeat in kinds else "branch" if Branch in kinds
-            else "dot" if Dot in kinds else "row" if Reduce in kinds
+            else "dot" if Dot in kinds else "fold" if Fold in kinds else "row" if Reduce in kinds
             else "flat"
         )  # fmt: skip
 
@@ -533,6 +559,8 @@ def map_stmt(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
             return Let(name, map_expr(value, change))
         case Reduce(name, op, value, dtype):
             return Reduce(name, op, map_expr(value, change), dtype)
+        case Fold(name, op, value, dtype):
+            return Fold(name, op, map_expr(value, change), dtype)
         case Dot(name, a, b, dtype):
             return Dot(name, map_expr(a, change), map_expr(b, change), dtype)
         case Store(access, value):
@@ -615,6 +643,8 @@ def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:
             known[stmt.name] = axes_used(stmt.value, known)
         elif isinstance(stmt, Reduce):
             known[stmt.name] = axes_used(stmt.value, known) - reduced
+        elif isinstance(stmt, Fold):
+            known[stmt.name] = axes_used(stmt.value, known) - frozenset(kernel.folded)
         elif isinstance(stmt, Dot):
             both = axes_used(stmt.a, known) | axes_used(stmt.b, known)
             known[stmt.name] = both - reduced
@@ -622,6 +652,8 @@ def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:
 
 
 # -- text
+
+_MARKS: Final[Mapping[str, str]] = {PARALLEL: "", REDUCE: "+", FOLD: "~"}  # after an axis's size
 
 
 def format_linear(value: Linear, axes: Sequence[Axis]) -> str:
@@ -671,7 +703,7 @@ def format_expr(expr: Expr, axes: Sequence[Axis]) -> str:
 def format_kernel(kernel: Kernel) -> str:
     """The kernel as text: a header with the axes, then one statement a line."""
     axes = kernel.axes
-    header = ", ".join(f"{a.name}:{a.size}" + ("+" if a.kind == REDUCE else "") for a in axes)
+    header = ", ".join(f"{a.name}:{a.size}{_MARKS[a.kind]}" for a in axes)
     lines = [f"kernel {kernel.name}({header})  # {', '.join(kernel.covers)}"]
     for stmt in kernel.body:
         match stmt:
@@ -679,6 +711,8 @@ def format_kernel(kernel: Kernel) -> str:
                 lines.append(f"  {name} = {format_expr(value, axes)}")
             case Reduce(name, op, value, _):
                 lines.append(f"  {name} = reduce {op} {format_expr(value, axes)}")
+            case Fold(name, op, value, _):
+                lines.append(f"  {name} = fold {op} {format_expr(value, axes)}")
             case Dot(name, a, b, _):
                 lines.append(f"  {name} = dot {format_expr(a, axes)}, {format_expr(b, axes)}")
             case Store(access, value):

@@ -23,8 +23,9 @@ from graphc.ir.literal import Literal
 
 LOOP_CLASSES: Final = (
     loop.Axis, loop.Linear, loop.Guard, loop.Access, loop.Load, loop.Gather, loop.Const,
-    loop.Index, loop.Ref, loop.Apply, loop.Let, loop.Reduce, loop.Dot, loop.Store, loop.Call,
-    loop.Carried, loop.Repeat, loop.Branch, loop.Kernel, loop.Buffer, loop.MemoryPlan, loop.Program,
+    loop.Index, loop.Ref, loop.Apply, loop.Let, loop.Reduce, loop.Fold, loop.Dot, loop.Store,
+    loop.Call, loop.Carried, loop.Repeat, loop.Branch, loop.Kernel, loop.Buffer, loop.MemoryPlan,
+    loop.Program,
 )  # fmt: skip
 _LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {loop.Kernel: ("where",)}
 

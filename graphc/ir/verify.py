@@ -23,6 +23,7 @@ from graphc.ir.table import Kind
 from graphc.ir.types import TensorType, may_equal
 
 STAGES: Final = ("user", "static", "primitive")  # each forbids more than the one before
+_KINDS: Final = (loop.PARALLEL, loop.REDUCE, loop.FOLD)
 _MOST_POINTS = 1 << 16  # accesses that intervals cannot prove are tried at so many points
 
 
@@ -250,17 +251,31 @@ class _ProgramCheck:
     def check_names(self, kernel: Kernel) -> None:
         if len({a.name for a in kernel.axes}) != len(kernel.axes):
             self.fail(kernel, "two axes have one name")
-        if any(a.size < 0 or a.kind not in (loop.PARALLEL, loop.REDUCE) for a in kernel.axes):
+        if any(a.size < 0 or a.kind not in _KINDS for a in kernel.axes):
             self.fail(kernel, f"has a malformed axis: {kernel.axes}")
         known: set[str] = set()
         for stmt in kernel.body:
             for expr in loop.expressions(stmt):
                 for name in loop.refs(expr) - known:
                     self.fail(kernel, f"uses {name!r} before it is assigned")
-            if isinstance(stmt, (loop.Let, loop.Reduce, loop.Dot)):
+            if isinstance(stmt, (loop.Let, loop.Reduce, loop.Fold, loop.Dot)):
                 if stmt.name in known:
                     self.fail(kernel, f"assigns {stmt.name!r} twice")
                 known.add(stmt.name)
+        self.check_folds(kernel)
+
+    def check_folds(self, kernel: Kernel) -> None:
+        """Fold axes are there for Folds, and what a Fold gives is stored as it is."""
+        folds = {s.name for s in kernel.body if isinstance(s, loop.Fold)}
+        if bool(folds) != bool(kernel.folded):
+            self.fail(kernel, "has folds without fold axes, or fold axes without a fold")
+        if folds and kernel.form != "fold":
+            self.fail(kernel, f"a {kernel.form} kernel has no folds")
+        for stmt in kernel.body:
+            is_position = isinstance(stmt, loop.Fold) and stmt.op.startswith("arg")
+            used = {n for e in loop.expressions(stmt) for n in loop.refs(e)} & folds
+            if is_position or (used and stmt not in kernel.fold_stores):
+                self.fail(kernel, f"a fold gives values to store, by no position: {stmt}")
 
     # -- accesses
 
@@ -299,7 +314,8 @@ class _ProgramCheck:
         self.check_access(kernel, store.access)
         named = {i for i, s in enumerate(store.access.strides) if s}
         varying = loop.axes_used(store.value, scopes)
-        for i in (varying | set(kernel.parallel)) - named:
+        rows = () if store in kernel.fold_stores else kernel.folded
+        for i in (varying | {*kernel.parallel, *rows}) - named:
             if kernel.axes[i].size > 1:
                 self.fail(
                     kernel,

@@ -18,7 +18,7 @@ from graphc.ir.errors import DeviceError
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
-from graphc.passes.context import Target
+from graphc.passes.context import Folding, Target
 from graphc.passes.manager import uncollected
 from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
@@ -261,7 +261,7 @@ class NativeDevice(HostMemory):
 
     def __init__(self) -> None:
         team().library()  # which shows that the compiler works
-        self.target = Target("native")
+        self.target = Target("native", folding=Folding(parts=64))
         self._changes: dict[int, int] = {}  # of variables, by address
 
     def write(self, storage: np.ndarray, array: np.ndarray) -> None:

@@ -32,10 +32,10 @@ from graphc.ir.dtypes import DType, uint8
 from graphc.ir.errors import DeviceError
 from graphc.ir.loop import Buffer, Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Target
 from graphc.runtime.devices.triton_steps import Binder, Place, Step, launch_all
 from graphc.runtime.devices.triton_tuning import Timer, gpu_timer, host_timer, tuned_schedules
 from graphc.runtime.interrupts import uninterrupted
+from graphc.runtime.targets import GPU
 
 _log = logging.getLogger("graphc")
 _ALIGNMENT = 256
@@ -67,7 +67,7 @@ class TritonDevice:
             self.capture_stream = torch.cuda.Stream(self.place)
         self.timer: Timer = host_timer if interpret else gpu_timer
         self.options = Options(interpret=interpret, processors=processors)
-        self.target = Target("triton", fast_bytes=64 << 10)
+        self.target = GPU
 
     def queue(self) -> AbstractContextManager[object]:
         """Inside, work goes to the device's stream, whichever is the current one outside."""

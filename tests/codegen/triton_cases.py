@@ -20,9 +20,10 @@ from graphc.ir.graph import Value
 from graphc.ir.loop import Access, Apply, Axis, Buffer, Gather, Kernel, Let, Load, Program, Ref
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS, Kind
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
 from graphc.passes.plan_memory import plan_memory
+from graphc.runtime.targets import GPU
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def graph_case(
     inputs = [given(a, f"x{i}" if i else "x") for i, a in enumerate(arrays)]
     result = build(*inputs)
     outputs = [result] if isinstance(result, Value) else list(result)
-    context = Context(Settings(), Target("triton", fast_bytes=64 << 10))
+    context = Context(Settings(), GPU)
     program = compile_program(cut(outputs, [], inputs), context)
     return Case(program, arrays, tuple(recipes))
 
@@ -308,6 +309,57 @@ def layer_norm_half() -> Case:
         return d * op("rsqrt")(op("reduce_mean")(d * d, axis=(1,), keepdims=True) + 1e-3)
 
     return graph_case(build, normal(5, 64, dtype=np.float16), recipes=["row"])
+
+
+# -- folds
+
+
+def norm_with_gradient(x: Value, scale: Value, dy: Value) -> list[Value]:
+    """The gradients of a layer norm's input, scale and shift."""
+    center = x - op("reduce_mean")(x, axis=(1,), keepdims=True)
+    square = op("reduce_mean")(center * center, axis=(1,), keepdims=True)
+    deviation = op("rsqrt")(square + 1e-3)
+    hat, inner = center * deviation, dy * scale
+    along = op("reduce_mean")(inner * hat, axis=(1,), keepdims=True)
+    dx = deviation * (inner - op("reduce_mean")(inner, axis=(1,), keepdims=True) - hat * along)
+    return [dx, op("reduce_sum")(dy * hat, axis=(0,)), op("reduce_sum")(dy, axis=(0,))]
+
+
+def norm_case(rows: int, columns: int) -> Case:
+    arrays = normal(rows, columns), normal(columns, seed=1), normal(rows, columns, seed=2)
+    return graph_case(norm_with_gradient, *arrays, recipes=["fold"])
+
+
+@case
+def fold_of_short_rows() -> Case:
+    """Several rows a step; the last step of a part is not full."""
+    return norm_case(280, 37)
+
+
+@case
+def fold_of_a_row_a_step() -> Case:
+    return norm_case(128, 4100)
+
+
+@case
+def fold_of_halves() -> Case:
+    """Sums of 16-bit numbers go on in 32 bits from part to part."""
+    return graph_case(
+        lambda x: [op("reduce_max")(x, axis=(1,)), op("reduce_sum")(x, axis=(0,))],
+        normal(256, 64, dtype=ml_dtypes.bfloat16), recipes=["fold"],
+    )  # fmt: skip
+
+
+@case
+def folds_of_other_kinds() -> Case:
+    """The least, the greatest, a product, and whether there is any."""
+
+    def build(x: Value) -> list[Value]:
+        y = x / op("reduce_max")(op("abs")(x), axis=(1,), keepdims=True)
+        folds = [op(n)(y, axis=(0,)) for n in ("reduce_min", "reduce_max", "reduce_prod")]
+        return [y, *folds, op("reduce_any")(y > 0.99, axis=(0,))]
+
+    return graph_case(build, normal(160, 40), recipes=["fold"])
 
 
 @case
@@ -628,6 +680,18 @@ def large(make: Callable[[], Case]) -> Callable[[], Case]:
 def blank(*shape: int, dtype: Any = np.float32) -> np.ndarray:
     """An array that takes no memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+@large
+def large_norm_gradient() -> Case:
+    made = blank(8192, 4096), blank(4096), blank(8192, 4096)
+    return graph_case(norm_with_gradient, *made, recipes=["fold"])
+
+
+@large
+def longest_norm_gradient() -> Case:
+    made = (blank(*s, dtype=np.float16) for s in ((4096, 8192), (8192,), (4096, 8192)))
+    return graph_case(norm_with_gradient, *made, recipes=["fold"])
 
 
 @large

@@ -20,6 +20,8 @@ from graphc.ir.loop import (
     Axis,
     Buffer,
     Const,
+    Dot,
+    Fold,
     Gather,
     Guard,
     Index,
@@ -164,6 +166,40 @@ def test_good_programs_pass() -> None:
         axes=(ROWS, Axis("j", 3, loop.REDUCE)),
     )
     verify_program(program(row))
+
+
+def folded_rows(*body: Any, op: str = "sum", kind: str = loop.FOLD) -> Program:
+    """A fold of x over columns of one part of two rows, then more statements; x to the output."""
+    axes = (Axis("p", 1), Axis("r", 2, kind), Axis("c", 3, loop.REDUCE))
+    rows = kernel(Fold("f", op, load("x", (0, 3, 1)), float32), *body, axes=axes)
+    base = program(rows, kernel(store("o", load("x"))))
+    parts = Buffer("part", float32, (1, 3), "temporary")
+    return replace(base, buffers={**base.buffers, "part": parts})
+
+
+PART = Store(Access("part", (3, 0, 1)), Ref("f", float32))
+
+
+def test_folds_pass() -> None:
+    verify_program(folded_rows(PART))
+
+
+@pytest.mark.parametrize(
+    ("message", "make"),
+    [
+        ("fold axes without a fold", lambda: folded_rows(PART, kind=loop.PARALLEL)),
+        ("a fold gives values to store", lambda: folded_rows(PART, op="argmax")),
+        ("a fold gives values to store",
+         lambda: folded_rows(Let("e", Apply("exp", (Ref("f", float32),), float32)), PART)),
+        ("stores each element of 'part' once per r",
+         lambda: folded_rows(PART, store("part", load("x", (0, 0, 1)), (3, 0, 1)))),
+        ("a dot kernel has no folds",
+         lambda: folded_rows(Dot("d", load("x", (0, 3, 1)), load("x", (0, 3, 1)), float32), PART)),
+    ],
+)  # fmt: skip
+def test_broken_folds(message: str, make: Callable[[], Program]) -> None:
+    with pytest.raises(VerificationError, match=message):
+        verify_program(make())
 
 
 def reduced(value: Any) -> Kernel:

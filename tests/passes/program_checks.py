@@ -12,16 +12,18 @@ from graphc.ir.graph import Node, Value
 from graphc.ir.interpret import evaluate, run_program
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Context
+from graphc.passes.context import Context, Target
 from graphc.passes.manager import run_passes
 from graphc.passes.pipeline import PIPELINE, Bodies
 
 Given = Mapping[Node, np.ndarray]
 
 
-def compiled(computation: Computation, fuse: bool = True) -> tuple[Program, Context]:
+def compiled(
+    computation: Computation, fuse: bool = True, target: Target | None = None
+) -> tuple[Program, Context]:
     """The program through the whole pipeline, verified after each pass."""
-    ctx = Context(Settings(fuse=fuse), pipeline=Bodies())
+    ctx = Context(Settings(fuse=fuse), target or Target(), pipeline=Bodies())
     program = run_passes(PIPELINE, computation, ctx)
     assert isinstance(program, Program)
     return program, ctx
@@ -67,12 +69,13 @@ def run(program: Program, computation: Computation, given: Given) -> list[np.nda
 
 
 def check(
-    computation: Computation, given: Given, rtol: float = 0.0, atol: float = 0.0
-) -> tuple[Program, Context]:
+    computation: Computation, given: Given, rtol: float = 0.0, atol: float = 0.0,
+    target: Target | None = None,
+) -> tuple[Program, Context]:  # fmt: skip
     """Fused and unfused programs agree with the evaluator; gives the fused one."""
     want = evaluate(computation.roots, given)
     for fuse in (False, True):
-        program, ctx = compiled(computation, fuse)
+        program, ctx = compiled(computation, fuse, target)
         got = run(program, computation, given)
         for g, w, root in zip(got, want, computation.roots, strict=True):
             assert g.dtype == w.dtype

@@ -18,9 +18,9 @@ import torch
 from graphc.codegen.triton import Options
 from graphc.ir.interpret import run_program
 from graphc.ir.loop import Program
-from graphc.passes.context import Target
 from graphc.runtime.devices import triton as module
 from graphc.runtime.devices.triton import Step, TritonDevice
+from graphc.runtime.targets import GPU
 
 
 class Stream:
@@ -170,6 +170,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> tuple[TritonDevice, Gpu]:
     monkeypatch.setattr(module, "launch_all", gpu.launch)
     device = object.__new__(TritonDevice)
     device.interpret, device.place = False, torch.device("cpu")
-    device.options, device.target = Options(), Target("triton", fast_bytes=64 << 10)
+    device.options, device.target = Options(), GPU
     device.stream, device.capture_stream = gpu.main, Stream(gpu.log, "side")
     return device, gpu
