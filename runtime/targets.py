@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Streaming multiprocessors of the data center's GPU of each architecture: A100, H100/H200, B200.
 PROCESSORS: Final = {80: 108, 90: 132, 100: 148}
 TARGETS: Final = (*(f"sm_{arch}" for arch in PROCESSORS), "native", "numpy")
+CPU: Final = Target("native", folding=Folding(parts=64))  # what passes know of a processor
 # What passes know of a GPU: parts make some blocks per processor, registers hold the totals.
 GPU: Final = Target("triton", fast_bytes=64 << 10, folding=Folding(parts=256, columns=1 << 13))
 
@@ -67,4 +68,4 @@ def find_target(name: str) -> GpuTarget | None:
     raise TargetError(f"no target {name!r}; there are: {', '.join(TARGETS)}")
 
 
-__all__ = ["GPU", "PROCESSORS", "TARGETS", "GpuTarget", "find_target"]
+__all__ = ["CPU", "GPU", "PROCESSORS", "TARGETS", "GpuTarget", "find_target"]

@@ -18,7 +18,6 @@ from graphc.ir.errors import DeviceError
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
-from graphc.passes.context import Folding, Target
 from graphc.passes.manager import uncollected
 from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
@@ -27,6 +26,7 @@ from graphc.runtime.devices.native_parts import split
 from graphc.runtime.devices.native_team import ROUTINES, Team, address_of, routines_of, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
+from graphc.runtime.targets import CPU
 
 _MOST_PARTS: Final = 8  # of a program's text, compiled side by side
 _log = logging.getLogger("graphc")
@@ -261,7 +261,7 @@ class NativeDevice(HostMemory):
 
     def __init__(self) -> None:
         team().library()  # which shows that the compiler works
-        self.target = Target("native", folding=Folding(parts=64))
+        self.target = CPU
         self._changes: dict[int, int] = {}  # of variables, by address
 
     def write(self, storage: np.ndarray, array: np.ndarray) -> None:

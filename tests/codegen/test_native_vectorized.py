@@ -14,9 +14,10 @@ import graphc as gc
 from graphc.codegen.native.emit import emit
 from graphc.ir.computation import cut
 from graphc.ir.settings import Settings
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices.native_build import FLAGS, SOURCES, find_compiler
+from graphc.runtime.targets import CPU
 
 ROWS, COLUMNS = 300, 500
 LONG = (1000, 1024)  # columns of matrices that are reduced by lanes
@@ -29,7 +30,7 @@ def _text(build: Callable[..., Any], dtypes: Sequence[gc.DType], columns: int = 
         outputs = build(*inputs)
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         shapes = {v.node: (ROWS, columns) for v in inputs}
-        context = Context(Settings(threads=2), Target("native"), shapes, {})
+        context = Context(Settings(threads=2), CPU, shapes, {})
         return emit(compile_program(cut(outputs, [], inputs), context)).text
 
 
@@ -75,6 +76,11 @@ def _chain(x: gc.Value, a: gc.Value, r: gc.Value) -> gc.Value:
     return 0.5 * z * (1.0 + gc.erf(z * 0.70710678)) + r * gc.tanh(x)
 
 
+def _norm_gradient(x: gc.Value, dy: gc.Value, z: gc.Value) -> list[gc.Value]:
+    scale, shift = z[0], z[1]
+    return list(gc.gradients(gc.nn.layer_norm(x, scale, shift), [x, scale, shift], dy))
+
+
 F, D, H, B, N = gc.float32, gc.float64, gc.float16, gc.bfloat16, gc.int32
 UNARY = """
     exp expm1 log log1p tanh sigmoid erf erfc sin cos tan asin acos atan sinh cosh asinh acosh atanh
@@ -92,6 +98,7 @@ CASES: dict[str, tuple[Callable[..., Any], Sequence[gc.DType]]] = {
     "softmax": (gc.nn.softmax, (F,)),
     "log softmax": (gc.nn.log_softmax, (F,)),
     "layer norm": (lambda x: gc.nn.layer_norm(x, gc.ones([COLUMNS]), gc.zeros([COLUMNS])), (F,)),
+    "gradient of layer norm": (_norm_gradient, (F, F, F)),
     "row sums": (lambda x: gc.reduce_sum(x, 1), (F,)),
     "row maxima": (lambda x: gc.reduce_max(x, 1), (F,)),
     "column sums": (lambda x: gc.reduce_sum(x, 0), (F,)),
