@@ -31,7 +31,7 @@ def plan_phases(kernel: Kernel) -> tuple[Phase, ...]:
     Of a fold kernel, those of one row: its folds stand in the phase of the values that they add up.
     """
     kernel = replace(kernel, body=tuple(s for s in kernel.body if s not in kernel.fold_stores))
-    levels = levels_of(kernel)
+    levels = loop.levels(kernel)
     scope = loop.scopes(kernel)
     known: set[str] = set()  # names whose values are kept
     phases = []
@@ -82,19 +82,6 @@ def _lets_after(
         for i, s in enumerate(kernel.body)
         if isinstance(s, loop.Let) and levels[i] in ready and not scope[s.name] & reduced
     ]
-
-
-def levels_of(kernel: Kernel) -> list[int]:
-    """Per statement, how many reductions come one after the other before it."""
-    by_name: dict[str, int] = {}
-    result: list[int] = []
-    for stmt in kernel.body:
-        used = (n for e in loop.expressions(stmt) for n in loop.refs(e))
-        level = max((by_name[n] for n in used), default=0)
-        result.append(level)
-        if isinstance(stmt, (loop.Let, loop.Reduce)):
-            by_name[stmt.name] = level + isinstance(stmt, loop.Reduce)
-    return result
 
 
 def _needed(body: Sequence[loop.Stmt], indices: Iterable[int], known: set[str]) -> set[int]:

@@ -268,6 +268,7 @@ def _joined_body(
             return results[expr.pieces[0].buffer]
         return renamed.get(expr.name, expr) if isinstance(expr, Ref) else expr
 
+    stores: list[Stmt] = []
     for stmt in loop.remap_axes(inner, split.terms, rank):
         own = loop.map_stmt(stmt, change)
         if isinstance(own, Let):
@@ -275,16 +276,24 @@ def _joined_body(
             renamed[own.name] = known.setdefault(own.value, Ref(name, own.value.dtype))
             if renamed[own.name] == Ref(name, own.value.dtype):
                 taken.add(name)
-                body.append(Let(name, own.value))
+                _insert(body, Let(name, own.value))
         elif isinstance(own, Reduce):
             name = _fresh(own.name, taken)
             taken.add(name)
             access = _part_access(parts[own.name], order, rank)
-            body.append(Fold(name, own.op, own.value, own.dtype))
-            body.append(Store(access, Ref(name, own.dtype)))
+            _insert(body, Fold(name, own.op, own.value, own.dtype))
+            stores.append(Store(access, Ref(name, own.dtype)))
         else:
-            body.append(own)
-    return tuple(body)
+            stores.append(own)
+    return (*body, *stores)
+
+
+def _insert(body: list[Stmt], stmt: Stmt) -> None:
+    """Put the statement where all that it uses is known first: nothing is kept for it longer, and
+    a result may sooner take the place of what it reads."""
+    used = {n for e in loop.expressions(stmt) for n in loop.refs(e)}
+    at = max((n for n, s in enumerate(body, 1) if getattr(s, "name", None) in used), default=0)
+    body.insert(at, stmt)
 
 
 def _fresh(name: str, taken: set[str]) -> str:

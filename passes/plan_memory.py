@@ -14,7 +14,6 @@ Cost: about n per slot, vectorized; orders are tried only until the lower bound 
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,9 @@ import numpy as np
 
 from graphc.ir import loop
 from graphc.ir.dtypes import bool_
+from graphc.ir.in_place import may_overwrite
 from graphc.ir.loop import Kernel, MemoryPlan, Program
+from graphc.ir.verify import stored_count
 from graphc.passes.context import Context
 
 ALIGNMENT = 256
@@ -100,53 +101,15 @@ def find_slots(program: Program) -> list[Slot]:
 
 
 def may_replace(program: Program, kernel: Kernel, old: str, new: str) -> bool:
-    """True when `kernel`'s result `new` may be written where its operand `old` lies.
-
-    Element i of `new` must depend on no element of `old` but i, and nothing may read `old` any
-    more when the first byte of `new` can be written. A back end may compute a let right into
-    the buffer that its value is stored to, statement by statement over the whole space: so
-    `old` may be read up to the let whose value is stored, and there only as an operand of one
-    scalar function. Rows are read several times, and are left alone.
-    """
+    """True when `kernel`'s result `new` may be written where its operand `old` lies: both have
+    elements of one size, and the kernel reads them as `may_overwrite` wants it."""
     a, b = program.buffers[old], program.buffers[new]
-    if kernel.form not in ("flat", "dot") or a.size != b.size or bool_ in (a.dtype, b.dtype):
+    if a.size != b.size or a.dtype.itemsize != b.dtype.itemsize or bool_ in (a.dtype, b.dtype):
         return False
-    stored = math.prod(kernel.axes[i].size for i in kernel.parallel)
-    if a.dtype.itemsize != b.dtype.itemsize or stored != b.size:
+    if not may_overwrite(kernel, old, new):
         return False
-    stores = [s for s in kernel.body if isinstance(s, loop.Store) and s.access.buffer == new]
-    if len(stores) != 1 or not stores[0].access.is_plain:
-        return False
-    return _reads_allow(kernel, old, stores[0])
-
-
-def _reads_allow(kernel: Kernel, old: str, store: loop.Store) -> bool:
-    written = _first_write(kernel, store)
-    for n, stmt in enumerate(kernel.body):
-        accesses = [x for e in loop.expressions(stmt) for x in loop.accesses(e)]
-        reads = [x for x in accesses if x.buffer == old]
-        if not reads:
-            continue
-        same = all(x.strides == store.access.strides and x == replace(store.access, buffer=old)
-                   for x in reads)  # fmt: skip
-        if not same or n > written or isinstance(stmt, (loop.Dot, loop.Reduce)):
-            return False
-        parts = [p for e in loop.expressions(stmt) for p in loop.walk(e)]
-        applies = [p for p in parts if isinstance(p, loop.Apply)]
-        if len(applies) != 1 or any(isinstance(p, loop.Gather) for p in parts):
-            return False
-    return True
-
-
-def _first_write(kernel: Kernel, store: loop.Store) -> int:
-    """Position of the first statement that may write to the stored buffer."""
-    for n, stmt in enumerate(kernel.body):
-        is_source = isinstance(store.value, loop.Ref) and not isinstance(
-            stmt, (loop.Store, loop.Call)
-        )
-        if stmt is store or (is_source and stmt.name == store.value.name):  # type: ignore[union-attr]
-            return n
-    raise AssertionError("the store is not of this kernel")
+    (store,) = (s for s in kernel.body if isinstance(s, loop.Store) and s.access.buffer == new)
+    return stored_count(store.access, kernel) == b.size
 
 
 def live_bytes(slots: Sequence[Slot], kernel_count: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,16 +56,21 @@ class Unfused:
 
 @dataclass(frozen=True)
 class PeakBuffer:
-    """A temporary in memory at the peak: the user's op whose value it holds, and the line."""
+    """A temporary in memory at the peak: the user's op whose value it holds, and the line.
+
+    `place_of` names the op whose value lay there before; the two take the bytes once.
+    """
 
     name: str
     op: str
     nbytes: int
     shape: str
     where: str
+    place_of: str = ""
 
     def __str__(self) -> str:
-        return f"{self.nbytes:>14,}  {self.shape}  {self.op}  {self.where}".rstrip()
+        shared = f"  in the place of {self.place_of}" if self.place_of else ""
+        return f"{self.nbytes:>14,}  {self.shape}  {self.op}{shared}  {self.where}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -255,9 +260,22 @@ def _report(
         device=device,
         program=program,
         peak_kernel=plan.peak_kernel,
-        peak=tuple(_peak_buffer(n, program) for n in plan.peak if program.buffers[n].nbytes),
+        peak=_peak_buffers(program, plan),
         rematerialized=ctx.notes.get("rematerialized"),
     )
+
+
+def _peak_buffers(program: Program, plan: loop.MemoryPlan) -> tuple[PeakBuffer, ...]:
+    """What is alive at the peak. Of buffers at one offset, each lies in the place of the last."""
+    found: list[PeakBuffer] = []
+    held: dict[int, str] = {}
+    for name in plan.peak:
+        buffer = program.buffers[name]
+        if buffer.nbytes:
+            offset = plan.offsets[name]
+            found.append(replace(_peak_buffer(name, program), place_of=held.get(offset, "")))
+            held[offset] = buffer.source or name
+    return tuple(found)
 
 
 def _peak_buffer(name: str, program: Program) -> PeakBuffer:

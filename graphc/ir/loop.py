@@ -651,6 +651,19 @@ def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:
     return known
 
 
+def levels(kernel: Kernel) -> list[int]:
+    """Per statement, how many reductions come one after the other before it."""
+    by_name: dict[str, int] = {}
+    result: list[int] = []
+    for stmt in kernel.body:
+        used = (n for e in expressions(stmt) for n in refs(e))
+        level = max((by_name[n] for n in used), default=0)
+        result.append(level)
+        if isinstance(stmt, (Let, Reduce, Fold, Dot)):
+            by_name[stmt.name] = level + (not isinstance(stmt, Let))
+    return result
+
+
 # -- text
 
 _MARKS: Final[Mapping[str, str]] = {PARALLEL: "", REDUCE: "+", FOLD: "~"}  # after an axis's size

@@ -18,6 +18,7 @@ from graphc.ir import loop
 from graphc.ir.computation import Computation
 from graphc.ir.errors import GraphcError, VerificationError
 from graphc.ir.graph import Node
+from graphc.ir.in_place import may_overwrite
 from graphc.ir.loop import Access, Kernel, Linear, Program
 from graphc.ir.table import Kind
 from graphc.ir.types import TensorType, may_equal
@@ -479,7 +480,8 @@ def verify_plan(program: Program, after: str = "") -> None:
     """Raise VerificationError when two temporaries that live at one time share bytes.
 
     A kernel's result may take the place of an operand that dies in it when the kernel reads
-    and stores the two at the same positions. Cost: n log n over temporaries, plus the overlaps.
+    and stores the two at the same positions, and in a row has done all reading by then. Cost:
+    n log n over temporaries, plus the overlaps.
     """
     plan = program.plan
     assert plan is not None, "a program without a plan has nothing to verify"
@@ -530,6 +532,8 @@ def _in_place(program: Program, lives: dict[str, tuple[int, int]], old: str, new
 def _same_places(kernel: Kernel, old: str, new: str) -> bool:
     if kernel.is_whole:
         return old not in kernel.inputs or new not in kernel.outputs
+    if kernel.form in ("row", "fold") and old in kernel.inputs and new in kernel.outputs:
+        return may_overwrite(kernel, old, new)
     reads = {a for s in kernel.body for a in _accesses(s) if a.buffer == old}
     stores = {s.access for s in kernel.body if isinstance(s, loop.Store) and s.access.buffer == new}
     places = {(a.strides, a.offset) for a in reads | stores}

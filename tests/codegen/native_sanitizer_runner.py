@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,26 @@ from graphc.ir.dtypes import as_dtype
 from graphc.ir.graph import Graph, Value
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
-from graphc.passes.context import Context
+from graphc.passes.context import Context, Target
 from graphc.passes.pipeline import compile_program
 from graphc.runtime.devices.native import NativeDevice
 from graphc.runtime.devices.native_build import build
+from graphc.runtime.targets import CPU
 from tests.ir.test_op_table import NAMES
+from tests.passes.test_sweep import EAGER, column_sums
 from tests.random_graphs import chooser, random_graph
 
 BATCH = 30  # ops per program: one compiler run for all of them
 
 
-def run(outputs: Sequence[Value], given: dict[Any, np.ndarray], threads: int) -> None:
+def run(
+    outputs: Sequence[Value], given: dict[Any, np.ndarray], threads: int, target: Target = CPU
+) -> None:
     """Compile and run twice, so that memory is used again."""
     device, settings = NativeDevice(), Settings.from_environment(threads=threads)
     computation = cut(outputs, (), [n.outputs[0] for n in given])
     shapes = {n: np.shape(a) for n, a in given.items()}
-    context = Context(settings, device.target, shapes, dict(given))
+    context = Context(settings, target, shapes, dict(given))
     executable = device.load(compile_program(computation, context), {}, settings)
     for number in range(2):
         # copies on the heap of exactly this size, whose ends are guarded
@@ -72,7 +77,7 @@ def windows() -> None:
 
 
 def main(what: str, first: int, last: int) -> None:
-    """`ops` or `graphs`, by number; `windows`; `overrun` writes behind an array."""
+    """`ops`, `graphs` or `folds`, by number; `windows`; `overrun` writes behind an array."""
     if what == "overrun":
         array = np.ones(last, np.float32)
         build("void overrun(float *x, long i) { x[i] = 0; }").overrun(array.ctypes, last)
@@ -82,6 +87,10 @@ def main(what: str, first: int, last: int) -> None:
         for seed in range(first, last):
             outputs, given = random_graph(chooser(seed), steps=24, backward=seed % 2 == 1)
             run(outputs, given, 2)
+    elif what == "folds":
+        for seed in range(first, last):
+            with Graph().as_default():
+                run(*column_sums(seed), 2, replace(CPU, folding=EAGER))
     else:
         names = [n for n in NAMES][first:last]
         for i in range(0, len(names), BATCH):

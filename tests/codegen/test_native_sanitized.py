@@ -44,7 +44,13 @@ def _run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 @needs_sanitizers
 @pytest.mark.parametrize(
     ("what", "first", "last"),
-    [("ops", 0, HALF), ("ops", HALF, len(NAMES)), ("graphs", 100, 106), ("windows", 0, 0)],
+    [
+        ("ops", 0, HALF),
+        ("ops", HALF, len(NAMES)),
+        ("graphs", 100, 106),
+        ("folds", 0, 8),
+        ("windows", 0, 0),
+    ],
 )
 def test_nothing_is_found(what: str, first: int, last: int, tmp_path: Path) -> None:
     done = _run(tmp_path, what, first, last)

@@ -374,6 +374,37 @@ def cross_entropy_with_gradient() -> Case:
     return graph_case(build, labels, normal(12, 17), recipes=["row"])
 
 
+def in_place_case(rows: int, classes: int, recipe: str) -> Case:
+    """The gradient of logits lies where they lay: they are stored, and so is it."""
+
+    def build(labels: Value, x: Value, w: Value) -> Value:
+        loss = op("softmax_cross_entropy")(labels, op("matmul")(x, w))
+        grads = op("softmax_cross_entropy").grad(loss.node, [op("ones_like")(loss)])
+        return op("matmul")(grads[1], op("transpose")(w, perm=(1, 0)))
+
+    labels = np.zeros((rows, classes), np.float32)
+    labels[:, 3] = 1.0
+    made = graph_case(build, labels, normal(rows, 5), normal(5, classes), recipes=[recipe])
+    plan = made.program.plan
+    assert plan is not None and plan.arena_bytes < 1.5 * rows * classes * 4 + 1024
+    return made
+
+
+@case
+def row_in_place() -> Case:
+    return in_place_case(12, 17, "row")
+
+
+@case
+def looped_row_in_place() -> Case:
+    return in_place_case(68, 8200, "row_looped")
+
+
+@case
+def split_row_in_place() -> Case:
+    return in_place_case(2, 33000, "split")
+
+
 def _reductions(axis: tuple[int, ...] | None, *shape: int, recipes: Sequence[str] = ()) -> Case:
     x = normal(*shape)
     x.flat[:: max(7, x.size // 50)] = np.nan

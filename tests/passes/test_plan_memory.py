@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
+import graphc as gc
 from graphc.ir import loop
 from graphc.ir.computation import Computation, cut
-from graphc.ir.dtypes import DType, bool_, float32, float64, int32
+from graphc.ir.dtypes import DType, bool_, float32, float64, int32, int64
 from graphc.ir.errors import VerificationError
 from graphc.ir.graph import Graph, Node, Value
+from graphc.ir.interpret import evaluate
 from graphc.ir.loop import (
     Access,
     Apply,
@@ -30,13 +33,13 @@ from graphc.ir.loop import (
 )
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
-from graphc.ir.verify import verify_plan
+from graphc.ir.verify import verify_plan, verify_program
 from graphc.passes.context import Context
 from graphc.passes.fuse import fuse
 from graphc.passes.group_updates import group_updates
 from graphc.passes.lower import lower
 from graphc.passes.order import KernelGraph, depth_first, lives, most_freed, order
-from graphc.passes.pipeline import Bodies
+from graphc.passes.pipeline import Bodies, compile_program
 from graphc.passes.plan_memory import (
     ALIGNMENT,
     find_slots,
@@ -44,6 +47,8 @@ from graphc.passes.plan_memory import (
     peak_bytes,
     plan_memory,
 )
+from graphc.runtime.devices.native import NativeDevice
+from graphc.runtime.devices.numpy import NumPyDevice
 from tests.passes.program_checks import check, compiled
 from tests.random_graphs import backward, chooser, random_graph
 
@@ -171,20 +176,152 @@ def test_result_replaces_only_its_like() -> None:
     assert replaces(body, old=int32)
 
 
-def test_rows_and_operands_of_dots_are_left_alone() -> None:
+def test_operands_of_dots_are_left_alone() -> None:
     axes = (Axis("i", SIZE), Axis("k", 4, loop.REDUCE))
 
     def at(buffer: str, k: int = 0) -> Load:
         return Load((Access(buffer, (1, k)),), float32)
 
     store = Store(Access("n", (1, 0)), Ref("v", float32))
-    summed = Reduce("s", "sum", at("a", 1), float32)
-    row: list[loop.Stmt] = [summed, let("v", "add", Ref("s", float32), at("t")), store]
-    assert not replaces(row, axes)
     dot = Dot("s", at("a", 1), at("a", 1), float32)
     assert replaces([dot, let("v", "add", Ref("s", float32), at("t")), store], axes)
     operand = Dot("s", at("a", 1), at("t"), float32)
     assert not replaces([operand, let("v", "exp", Ref("s", float32)), store], axes)
+
+
+# -- in place along rows
+
+ROW = (Axis("i", SIZE // 4), Axis("k", 4, loop.REDUCE))
+
+
+def cell(buffer: str, i: int = 4, k: int = 1, offset: int = 0) -> Load:
+    return Load((Access(buffer, (i, k), offset),), float32)
+
+
+def cells(buffer: str = "n", name: str = "v") -> Store:
+    return Store(Access(buffer, (4, 1)), Ref(name, float32))
+
+
+TOTAL = Reduce("s", "sum", cell("t"), float32)
+SHARE = let("v", "truediv", cell("t"), Ref("s", float32))
+
+
+def test_a_row_replaces_the_row_that_it_is_computed_from() -> None:
+    assert replaces([TOTAL, SHARE, cells()], ROW)
+    # another result of the last walk, and a sum in it
+    more = Reduce("m", "max", Ref("w", float32), float32)
+    assert replaces([TOTAL, let("w", "exp", cell("t")), more, SHARE, cells(),
+                     Store(Access("m", (1, 0)), Ref("m", float32))], ROW)  # fmt: skip
+    fold = (Axis("p", 4), Axis("r", SIZE // 16, loop.FOLD), Axis("k", 4, loop.REDUCE))
+    at, done = Load((Access("t", (32, 4, 1)),), float32), Access("n", (32, 4, 1))
+    body: list[loop.Stmt] = [
+        Reduce("s", "sum", at, float32), loop.Fold("f", "sum", at, float32),
+        let("v", "truediv", at, Ref("s", float32)), Store(done, Ref("v", float32)),
+        Store(Access("m", (4, 0, 1)), Ref("f", float32)),
+    ]  # fmt: skip
+    assert replaces(body, fold)
+    body.insert(3, body.pop(1))  # the fold after the let that may write
+    assert not replaces(body, fold)
+
+
+UNSAFE_ROWS: dict[str, list[loop.Stmt]] = {
+    "read by a later phase": [
+        let("v", "exp", cell("t")), Reduce("s", "sum", Ref("v", float32), float32), cells(),
+        let("w", "multiply", Ref("v", float32), Ref("s", float32)), cells("m", "w"),
+    ],
+    "read by a later sum, through a let": [
+        Reduce("s", "sum", cell("a"), float32), let("w", "exp", cell("t")),
+        let("v", "add", cell("a"), Ref("s", float32)), cells(),
+        let("u", "multiply", Ref("w", float32), Ref("v", float32)),
+        Reduce("q", "sum", Ref("u", float32), float32), let("z", "exp", Ref("q", float32)),
+        let("last", "add", Ref("z", float32), Ref("w", float32)), cells("m", "last"),
+    ],
+    "read after the result": [
+        TOTAL, SHARE, cells(), let("w", "multiply", cell("t"), Ref("s", float32)), cells("m", "w"),
+    ],
+    "another row": [
+        TOTAL, let("v", "truediv", cell("t", -4, 1, SIZE - 4), Ref("s", float32)), cells(),
+    ],
+    "the first of the row": [TOTAL, let("v", "truediv", cell("t", 4, 0), Ref("s", float32)),
+                             cells()],
+    "turned round": [TOTAL, let("v", "truediv", cell("t", 4, -1, 3), Ref("s", float32)), cells()],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSAFE_ROWS)
+def test_a_row_may_not_replace(name: str) -> None:
+    assert not replaces(UNSAFE_ROWS[name], ROW)
+
+
+def test_what_is_stored_once_a_row_replaces_nothing() -> None:
+    """Others that walk the same row may still read it."""
+    per_row = Load((Access("t", (1, 0)),), float32)
+    body = [Reduce("s", "sum", cell("a"), float32), let("v", "add", Ref("s", float32), per_row),
+            Store(Access("n", (1, 0)), Ref("v", float32))]  # fmt: skip
+    assert not replaces(body, (Axis("i", SIZE), Axis("k", 4, loop.REDUCE)))
+
+
+def test_the_checker_knows_rows() -> None:
+    """It takes a plan in which a row lies in its operand's place, but none of the unsafe ones."""
+
+    def shared(body: list[loop.Stmt]) -> Program:
+        made = [step("a", "x", "t"), Kernel("k", ROW, tuple(body)), step("b", "n", "y")]
+        program = program_of([step("m", "x", "m"), *made, step("c", "m", "z")], {"a": SIZE})
+        return program.replace(
+            plan=MemoryPlan({"t": 0, "n": 0, "m": 512, "a": 1024, "z": 1536}, 2048)
+        )
+
+    verify_plan(shared([TOTAL, SHARE, cells()]))
+    for body in UNSAFE_ROWS.values():
+        with pytest.raises(VerificationError, match="share memory"):
+            verify_plan(shared(body))
+
+
+# -- in place on back ends
+
+
+def gradient_of_cross_entropy(
+    rows: int, classes: int
+) -> tuple[list[Value], dict[Node, np.ndarray]]:
+    """The gradient of a mean cross entropy by a weight; logits are a temporary, twice as long."""
+    rng = np.random.default_rng(rows)
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in ((rows, 7), (7, classes))]
+    labels = rng.integers(0, classes, rows)
+    x, w = (OPS["placeholder"](dtype=float32, shape=a.shape) for a in arrays)
+    y = OPS["placeholder"](dtype=int64, shape=labels.shape)
+    losses = OPS["sparse_softmax_cross_entropy"](y, OPS["matmul"](x, w))
+    (gradient,) = backward(OPS["reduce_mean"](losses), [w])
+    given = dict(zip((x.node, w.node, y.node), (*arrays, labels), strict=True))
+    return [gradient], given
+
+
+@pytest.mark.parametrize("make", [NumPyDevice, NativeDevice])
+@pytest.mark.parametrize(("rows", "classes"), [(9, 5), (300, 33), (64, 5000), (3, 70000)])
+def test_the_gradient_of_logits_lies_where_they_lay(make: Any, rows: int, classes: int) -> None:
+    outputs, given = gradient_of_cross_entropy(rows, classes)
+    computation = cut(outputs, (), [n.outputs[0] for n in given])
+    device, settings = make(), Settings(threads=2)
+    program = compile_program(computation, Context(settings, device.target))
+    verify_program(program)
+    assert program.plan is not None
+    logits = rows * classes * 4
+    assert logits <= program.plan.arena_bytes < 1.5 * logits + 4096
+    want = evaluate(outputs, given)[0]
+    executable = device.load(program, {}, settings)
+    for _ in range(2):
+        (got,) = executable.run([given[n] for n in computation.inputs], 0)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_explain_says_what_lies_in_whose_place() -> None:
+    with gc.Graph().as_default():
+        x, y = gc.placeholder(gc.float32, [64, 8]), gc.placeholder(gc.int64, [64])
+        w = gc.get_variable("w", [8, 1000], gc.float32)
+        losses = gc.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=gc.matmul(x, w))
+        report = gc.explain(gc.gradients(gc.reduce_mean(losses), w), device="numpy")
+    places = [b.place_of for b in report.peak if b.nbytes == 64 * 1000 * 4]
+    assert places == ["", "MatMul"]
+    assert "in the place of MatMul" in str(report)
 
 
 # -- placement
