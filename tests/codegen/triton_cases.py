@@ -17,7 +17,19 @@ from graphc.ir import loop
 from graphc.ir.computation import cut
 from graphc.ir.dtypes import DType, as_dtype, float32, int64, uint32
 from graphc.ir.graph import Value
-from graphc.ir.loop import Access, Apply, Axis, Buffer, Gather, Kernel, Let, Load, Program, Ref
+from graphc.ir.loop import (
+    Access,
+    Apply,
+    Axis,
+    Buffer,
+    Expr,
+    Gather,
+    Kernel,
+    Let,
+    Load,
+    Program,
+    Ref,
+)
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS, Kind
 from graphc.passes.context import Context
@@ -70,10 +82,13 @@ def kernel_case(
     inputs: dict[str, np.ndarray],
     outputs: Mapping[str, tuple[tuple[int, ...], DType]],
     recipes: Sequence[str] = (),
+    temporaries: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Case:
-    """The case of hand-written kernels."""
+    """The case of hand-written kernels; temporaries are float32."""
     buffers = {n: Buffer(n, as_dtype(a.dtype), a.shape, loop.INPUT, n) for n, a in inputs.items()}
     buffers |= {n: Buffer(n, d, s, loop.OUTPUT, n) for n, (s, d) in outputs.items()}
+    kept = temporaries or {}
+    buffers |= {n: Buffer(n, float32, s, loop.TEMPORARY, n) for n, s in kept.items()}
     program = Program(buffers, tuple(kernels), tuple(inputs), tuple(outputs), ())
     program = program.replace(commit=len(kernels))
     return Case(plan_memory(program, Context()), tuple(inputs.values()), tuple(recipes))
@@ -374,19 +389,35 @@ def cross_entropy_with_gradient() -> Case:
     return graph_case(build, labels, normal(12, 17), recipes=["row"])
 
 
-def in_place_case(rows: int, classes: int, recipe: str) -> Case:
-    """The gradient of logits lies where they lay: they are stored, and so is it."""
+def in_place_case(rows: int, length: int, recipe: str) -> Case:
+    """A softmax that lies where its operand lay."""
 
-    def build(labels: Value, x: Value, w: Value) -> Value:
-        loss = op("softmax_cross_entropy")(labels, op("matmul")(x, w))
-        grads = op("softmax_cross_entropy").grad(loss.node, [op("ones_like")(loss)])
-        return op("matmul")(grads[1], op("transpose")(w, perm=(1, 0)))
+    def at(buffer: str) -> Access:
+        return Access(buffer, (length, 1))
 
-    labels = np.zeros((rows, classes), np.float32)
-    labels[:, 3] = 1.0
-    made = graph_case(build, labels, normal(rows, 5), normal(5, classes), recipes=[recipe])
+    def load(buffer: str) -> Load:
+        return Load((at(buffer),), float32)
+
+    def let(name: str, op: str, *args: Expr) -> Let:
+        return Let(name, Apply(op, args, float32))
+
+    flat = Axis("i0", rows), Axis("i1", length)
+    along = Axis("i0", rows), Axis("i1", length, loop.REDUCE)
+    m, e, q, v = (Ref(n, float32) for n in "meqv")
+    body = (
+        loop.Reduce("m", "max", load("t"), float32), let("d", "subtract", load("t"), m),
+        let("e", "exp", Ref("d", float32)), loop.Reduce("q", "sum", e, float32),
+        let("v", "truediv", e, q), loop.Store(at("n"), v),
+    )  # fmt: skip
+    kernels = (
+        Kernel("first", flat, (let("v", "negative", load("x")), loop.Store(at("t"), v))),
+        Kernel("rows", along, body),
+        Kernel("last", flat, (let("v", "negative", load("n")), loop.Store(at("y"), v))),
+    )
+    x, y = normal(rows, length), {"y": ((rows, length), float32)}
+    made = kernel_case(kernels, {"x": x}, y, ["flat", recipe], {n: x.shape for n in "tn"})
     plan = made.program.plan
-    assert plan is not None and plan.arena_bytes < 1.5 * rows * classes * 4 + 1024
+    assert plan is not None and plan.offsets["t"] == plan.offsets["n"]
     return made
 
 
