@@ -427,11 +427,6 @@ def row_in_place() -> Case:
 
 
 @case
-def looped_row_in_place() -> Case:
-    return in_place_case(68, 8200, "row_looped")
-
-
-@case
 def split_row_in_place() -> Case:
     return in_place_case(2, 33000, "split")
 
