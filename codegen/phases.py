@@ -31,7 +31,7 @@ def plan_phases(kernel: Kernel) -> tuple[Phase, ...]:
     Of a fold kernel, those of one row: its folds stand in the phase of the values that they add up.
     """
     kernel = replace(kernel, body=tuple(s for s in kernel.body if s not in kernel.fold_stores))
-    levels = loop.levels(kernel)
+    levels = kernel.levels
     scope = loop.scopes(kernel)
     known: set[str] = set()  # names whose values are kept
     phases = []

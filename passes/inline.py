@@ -122,7 +122,7 @@ def _moved(body: Sequence[Stmt], places: Sequence[Linear], rank: int) -> list[St
     return [loop.map_accesses(s, access, linear) for s in body]
 
 
-def _renamed(body: Sequence[Stmt], suffix: str) -> list[Stmt]:
+def renamed(body: Sequence[Stmt], suffix: str) -> list[Stmt]:
     """The lets under other names, for a body that is computed at several places."""
 
     def change(expr: loop.Expr) -> loop.Expr:
@@ -164,8 +164,8 @@ def inline_producer(
         body = _moved([s for s in a.body if s is not store], places, len(b.axes))
         (value,) = _moved([loop.Let("", store.value)], places, len(b.axes))
         suffix = f"_{n}" if n else ""
-        first += _renamed(body, suffix)
-        (value,) = _renamed([value], suffix)
+        first += renamed(body, suffix)
+        (value,) = renamed([value], suffix)
         assert isinstance(value, loop.Let)
         values[read] = value.value
     return _with_values(a, b, first, values, buffers, limits)

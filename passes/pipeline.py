@@ -21,6 +21,7 @@ from graphc.passes.recognize_attention import recognize_attention
 from graphc.passes.recompute import recompute
 from graphc.passes.regions import regions
 from graphc.passes.rematerialize import rematerialize
+from graphc.passes.sink import sink
 from graphc.passes.specialize import specialize
 from graphc.passes.sweep import sweep
 
@@ -44,6 +45,7 @@ PROGRAM_PASSES = (
     lower,
     # program -> program
     fuse,
+    sink,
     sweep,
     group_updates,
     order,

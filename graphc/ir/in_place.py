@@ -29,6 +29,9 @@ def may_overwrite(kernel: Kernel, old: str, new: str) -> bool:
     if len(stores) != 1 or not stores[0].access.is_plain or kernel.is_whole:
         return False
     (store,) = stores
+    place = replace(store.access, buffer=old)
+    if any(a != place for a in kernel.loads if a.buffer == old):
+        return False
     if not _reads_allow(kernel, old, store):
         return False
     if kernel.form in ("flat", "dot"):
@@ -39,15 +42,12 @@ def may_overwrite(kernel: Kernel, old: str, new: str) -> bool:
 
 
 def _reads_allow(kernel: Kernel, old: str, store: loop.Store) -> bool:
-    """Every read is at the stored place, and complete before the first write."""
+    """Every read is complete before the first write."""
     written = _first_write(kernel, store)
-    for n, stmt in enumerate(kernel.body):
-        accesses = [x for e in loop.expressions(stmt) for x in loop.accesses(e)]
-        reads = [x for x in accesses if x.buffer == old]
-        if not reads:
+    for n, (stmt, reads) in enumerate(zip(kernel.body, kernel.reads, strict=True)):
+        if old not in reads:
             continue
-        same = all(x == replace(store.access, buffer=old) for x in reads)
-        if not same or n > written or isinstance(stmt, loop.Dot):
+        if n > written or isinstance(stmt, loop.Dot):
             return False
         parts = [p for e in loop.expressions(stmt) for p in loop.walk(e)]
         applies = sum(isinstance(p, loop.Apply) for p in parts)
@@ -70,28 +70,26 @@ def _first_write(kernel: Kernel, store: loop.Store) -> int:
 
 def _is_last_walk(kernel: Kernel, old: str, store: loop.Store) -> bool:
     """No phase after the store's needs the operand."""
-    levels = loop.levels(kernel)
-    last = levels[kernel.body.index(store)]
+    last = kernel.levels[kernel.body.index(store)]
     return not any(
-        _needs(kernel, stmt, old)
-        for stmt, level in zip(kernel.body, levels, strict=True)
-        if level > last and not isinstance(stmt, loop.Let)
+        level > last and not isinstance(stmt, loop.Let) and needs(kernel, n, old)
+        for n, (stmt, level) in enumerate(zip(kernel.body, kernel.levels, strict=True))
     )
 
 
-def _needs(kernel: Kernel, stmt: loop.Stmt, buffer: str) -> bool:
-    """True when the statement reads the buffer, itself or through lets."""
-    lets = {s.name: s for s in kernel.body if isinstance(s, loop.Let)}
-    pending, seen = [stmt], set[str]()
+def needs(kernel: Kernel, position: int, buffer: str) -> bool:
+    """True when the statement there reads the buffer, itself or through lets."""
+    lets = {s.name: n for n, s in enumerate(kernel.body) if isinstance(s, loop.Let)}
+    pending, seen = [position], {position}
     while pending:
-        one = pending.pop()
-        for expr in loop.expressions(one):
-            if any(a.buffer == buffer for a in loop.accesses(expr)):
-                return True
-            new = (loop.refs(expr) & lets.keys()) - seen
-            seen |= new
-            pending += [lets[n] for n in new]
+        n = pending.pop()
+        if buffer in kernel.reads[n]:
+            return True
+        names = {r for e in loop.expressions(kernel.body[n]) for r in loop.refs(e)}
+        new = {lets[r] for r in names & lets.keys()} - seen
+        seen |= new
+        pending += new
     return False
 
 
-__all__ = ["may_overwrite"]
+__all__ = ["may_overwrite", "needs"]

@@ -354,6 +354,26 @@ class Kernel:
         """The accesses of all loads and gathers of the body, in order."""
         return self._reads[0]
 
+    @cached_property
+    def reads(self) -> tuple[frozenset[str], ...]:
+        """Per statement, the buffers that it reads."""
+        return tuple(
+            [frozenset([a.buffer for e in expressions(s) for a in accesses(e)]) for s in self.body]
+        )
+
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """Per statement, how many reductions come one after the other before it."""
+        by_name: dict[str, int] = {}
+        result: list[int] = []
+        for stmt in self.body:
+            used = (n for e in expressions(stmt) for n in refs(e))
+            level = max((by_name[n] for n in used), default=0)
+            result.append(level)
+            if isinstance(stmt, (Let, Reduce, Fold, Dot)):
+                by_name[stmt.name] = level + (not isinstance(stmt, Let))
+        return tuple(result)
+
     @property
     def gathered(self) -> frozenset[str]:
         """Buffers of which data say what is read."""
@@ -649,19 +669,6 @@ def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:
             both = axes_used(stmt.a, known) | axes_used(stmt.b, known)
             known[stmt.name] = both - reduced
     return known
-
-
-def levels(kernel: Kernel) -> list[int]:
-    """Per statement, how many reductions come one after the other before it."""
-    by_name: dict[str, int] = {}
-    result: list[int] = []
-    for stmt in kernel.body:
-        used = (n for e in expressions(stmt) for n in refs(e))
-        level = max((by_name[n] for n in used), default=0)
-        result.append(level)
-        if isinstance(stmt, (Let, Reduce, Fold, Dot)):
-            by_name[stmt.name] = level + (not isinstance(stmt, Let))
-    return result
 
 
 # -- text

@@ -152,7 +152,7 @@ def test_a_phase_per_level_and_what_comes_between() -> None:
         loop.Store(Access("y", (6, 1)), apply("multiply", ref("centred"), ref("scale2"))),
         loop.Store(Access("z", (1, 0)), ref("mean")),
     )
-    assert loop.levels(kernel) == [0, 0, 1, 1, 1, 2, 2, 1]
+    assert kernel.levels == (0, 0, 1, 1, 1, 2, 2, 1)
     first, second, third = phases.plan_phases(kernel)
     assert names(first.inside) == ["scaled", "total"] and names(first.after) == ["mean"]
     # the row is computed again; the mean, which is kept, is not
