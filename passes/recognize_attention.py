@@ -3,7 +3,7 @@
     matmul(softmax(matmul(q, k^T) * scale + mask), v)
         -> scaled_dot_product_attention(q, k, v, mask) {scale}
 
-    attention that a GPU's kernels do not take (float64, more than 256 features)  ->  its products
+    attention that is small, or that the target's routine does not take  ->  its products
 
 The products are matmuls or contractions (einsum), whose leading dims come in any order; a mask is
 added, or `where(mask, scores, -inf)`; a constant one that is a triangle becomes `causal`. To
@@ -16,9 +16,10 @@ softmax is one op. Cost: one walk; a constant mask is read.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -37,32 +38,62 @@ from graphc.passes.context import Context
 from graphc.passes.rules import Refused, RuleRecord, scalar_of
 
 RULE: Final = "attention_of_products"
-# per target: scores of one head from which the routine is quicker, and for which dtypes. Products
-# of float32 are as good on a GPU; where they need too much memory, the op may be asked for.
-_TARGETS: Final[Mapping[str, tuple[int, frozenset[DType]]]] = {
-    "native": (1 << 14, frozenset({float32, float16, bfloat16})),
-    "numpy": (1 << 22, frozenset({float32, float64, float16, bfloat16})),
-    "triton": (1 << 14, frozenset({float16, bfloat16})),
+_HALVES: Final = frozenset({float16, bfloat16})
+_SHORT: Final = _HALVES | {float32}
+
+
+@dataclass(frozen=True, slots=True)
+class _Routine:
+    """What a target's routine is good for.
+
+    `replaces`, `keeps` and `trains` are numbers of scores of a head: from the first on, products
+    of `dtypes` become the op; below the second (with a gradient the third, since the routine
+    computes the scores again), the op becomes products, as it does for dtypes not `taken` and
+    for more features.
+    """
+
+    replaces: int
+    keeps: int
+    trains: int
+    dtypes: frozenset[DType]
+    taken: frozenset[DType] = _SHORT | {float64}
+    most_features: int = 1 << 62
+
+
+# Measured on the CPU; where the scores of a head are more than some MB, memory counts more than
+# time. On a GPU products of float32 are as good, and a block's features lie in registers.
+TARGETS: Final[Mapping[str, _Routine]] = {
+    "native": _Routine(1 << 14, 1 << 14, 1 << 16, _SHORT),
+    "numpy": _Routine(1 << 16, 1 << 16, 1 << 20, _SHORT | {float64}),
+    "triton": _Routine(1 << 14, 0, 0, _HALVES, _SHORT, 256),
 }
-_MOST_FEATURES: Final = 256  # of a block of rows or keys in a GPU's registers
+_SUMS: Final = 4  # which input of the gradient the rows' sums are
 _FEWEST_ROWS: Final = 32  # below, packing the keys takes longer than multiplying them
 
 
 def recognize_attention(computation: Computation, ctx: Context) -> Computation:
     """Replace what is attention; the same object where nothing is."""
-    target = ctx.target.name
-    if target in _TARGETS and any(map(_is_softmax, computation.nodes)):
+    routine = TARGETS.get(ctx.target.name)
+    if routine is None:
+        return computation
+    if any(map(_is_softmax, computation.nodes)):
         record = ctx.notes.setdefault("rules", {}).setdefault(RULE, RuleRecord())
-        computation = rewrite(computation, _Recognition(computation, target, record).visit)
-    return rewrite(computation, _as_products) if target == "triton" else computation
+        computation = rewrite(computation, _Recognition(computation, routine, record).visit)
+    gradients = [n for n in computation.nodes if n.op is attention_gradient]
+    trained = {*gradients, *(n.inputs[_SUMS].node for n in gradients)}
+    return rewrite(computation, functools.partial(_as_products, routine, trained))
 
 
-def _as_products(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+def _as_products(
+    routine: _Routine, trained: Set[Node], node: Node, inputs: tuple[Value, ...]
+) -> Sequence[Value] | None:
     if node.op not in (scaled_dot_product_attention, attention_gradient):
         return None
     q, _, v = node.inputs[:3]
-    most = max(q.type.static_shape[-1], v.type.static_shape[-1])
-    if q.dtype is not float64 and most <= _MOST_FEATURES:
+    (rows, depth), (keys, features) = (x.type.static_shape[-2:] for x in (q, v))
+    least = routine.trains if node in trained else routine.keeps
+    large = rows * keys >= least and (rows >= _FEWEST_ROWS or not least)
+    if large and q.dtype in routine.taken and max(depth, features) <= routine.most_features:
         return None
     assert node.op.decompose is not None
     result = node.op.decompose(clone(node, inputs))
@@ -133,8 +164,8 @@ class _Attention:
 class _Recognition:
     """One walk; `now` has what became of the values of the computation as it was."""
 
-    def __init__(self, computation: Computation, target: str, record: RuleRecord) -> None:
-        self.least, self.dtypes = _TARGETS[target]
+    def __init__(self, computation: Computation, routine: _Routine, record: RuleRecord) -> None:
+        self.routine = routine
         self.record = record
         self.now: dict[Value, Value] = {}
         self.uses = Counter(v for n in computation.nodes for v in n.inputs)
@@ -189,9 +220,9 @@ class _Recognition:
         q, k = scores.product.a, scores.product.b
         rows = q.type.static_shape[scores.product.left.index(scores.rows)]
         keys = k.type.static_shape[scores.product.right.index(scores.keys)]
-        if q.dtype not in self.dtypes:
+        if q.dtype not in self.routine.dtypes:
             return Refused(f"no routine for {q.dtype}")
-        if rows * keys < self.least or rows < _FEWEST_ROWS:
+        if rows * keys < self.routine.replaces or rows < _FEWEST_ROWS:
             return Refused("products are as quick at this size")
         mask, size = scores.mask, rows * keys * math.prod(_sizes(scores.product, scores.batch))
         if mask is not None and mask.node.kind is not Kind.SOURCE and 2 * mask.type.size > size:
@@ -324,4 +355,4 @@ def _is_triangle(mask: np.ndarray, rows: int, keys: int, inverted: bool) -> bool
     return bool((matrix == np.where(lower, 0, -np.inf)).all())
 
 
-__all__ = ["recognize_attention"]
+__all__ = ["RULE", "TARGETS", "recognize_attention"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -14,6 +15,7 @@ import graphc as gc
 from graphc.ir.errors import AttributeValueError, DTypeError, GraphcError, ShapeError
 from graphc.ir.graph import Graph
 from graphc.ir.ops.attention import scaled_dot_product_attention as attention_op
+from graphc.passes.recognize_attention import TARGETS
 
 DEVICES = ("numpy", "native")
 # leading dims, n, m, d, e: odd ones, one element, one row, blocks and more than one
@@ -21,6 +23,13 @@ SIZES = (
     ((2, 3), 5, 7, 4, 3), ((), 1, 1, 1, 1), ((1,), 1, 300, 16, 9), ((2,), 67, 1, 33, 1),
     ((1, 2), 130, 130, 64, 64), ((1,), 75, 700, 20, 40), ((3,), 301, 290, 8, 17),
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def routines_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is small is computed by the routines, too."""
+    for name, routine in TARGETS.items():
+        monkeypatch.setitem(TARGETS, name, replace(routine, keeps=0, trains=0))
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -211,6 +220,21 @@ def test_the_same_numbers_with_any_number_of_threads(device: str) -> None:
                     runs += [session.run([out, *grads], feeds) for _ in range(2)]
         for other in runs[1:]:
             assert all(np.array_equal(a, b) for a, b in zip(other, runs[0], strict=True))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_inside_a_loop(device: str) -> None:
+    q, k, v, g = arrays = _arrays(((3,), 20, 24, 8, 6))
+    with Graph().as_default() as graph:
+        given = [gc.placeholder(gc.float32, a.shape) for a in arrays]
+        out = gc.map_fn(
+            lambda x: gc.nn.scaled_dot_product_attention(*x, causal=True), tuple(given[:3]),
+            dtype=gc.float32,
+        )  # fmt: skip
+        grads = gc.gradients(out, given[:3], [given[3]])
+        with gc.Session(graph=graph, device=device) as session:
+            got = session.run([out, *grads], dict(zip(given, (q, k, v, g), strict=True)))
+    _near(got, _torch(arrays, None, True), 3e-6)
 
 
 def test_unknown_sizes() -> None:

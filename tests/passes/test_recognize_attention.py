@@ -258,6 +258,47 @@ def test_on_a_gpu() -> None:
         assert len(calls) == (2 if (dtype, width) == (gc.float16, 8) else 0)
 
 
+@pytest.mark.parametrize(
+    ("target", "n", "dtype", "forward", "trained"),
+    [
+        ("native", 100, gc.float32, 0, 0), ("native", 130, gc.float32, 1, 0),
+        ("native", 260, gc.float32, 1, 2), ("native", 260, gc.float64, 1, 2),
+        ("numpy", 130, gc.float32, 0, 0), ("numpy", 260, gc.float32, 1, 0),
+        ("numpy", 1030, gc.float64, 1, 2), ("triton", 5, gc.float32, 1, 2),
+    ],
+)  # fmt: skip
+def test_small_attention_is_products(
+    target: str, n: int, dtype: Any, forward: int, trained: int
+) -> None:
+    with Graph().as_default():
+        x = gc.placeholder(dtype, (2, n, 8))
+        out = gc.nn.scaled_dot_product_attention(x, x, x, causal=True)
+        grad = gc.gradients(out, [x])
+        for outputs, count in (([out], forward), ([out, *grad], trained)):
+            computation = cut(outputs, [], [x])  # type: ignore[arg-type]
+            after = recognize_attention(computation, Context(target=Target(target)))
+            calls = [n for n in _ops(after) if n.startswith("scaled_dot_product_attention")]
+            assert len(calls) == count
+
+
+def test_products_of_small_attention_are_right() -> None:
+    rng = np.random.default_rng(6)
+    arrays = [rng.standard_normal((2, 9, 8)).astype(np.float32) for _ in range(4)]
+    keep = rng.random((9, 9)) < 0.6
+    keep[3] = False
+    with Graph().as_default() as graph:
+        q, k, v, g = given = [gc.placeholder(gc.float32, a.shape) for a in arrays]
+        out = gc.nn.scaled_dot_product_attention(q, k, v, keep)
+        fetches = [out, *gc.gradients(out, [q, k, v], [g])]
+        feeds = dict(zip(given, arrays, strict=True))
+        want = evaluate(fetches, {v.node: a for v, a in feeds.items()})  # type: ignore[arg-type]
+        for device in ("numpy", "native"):
+            assert all(k.form != "call" for k in gc.explain(fetches, device=device).kernels)
+            with gc.Session(graph=graph, device=device) as session:
+                for a, b in zip(session.run(fetches, feeds), want, strict=True):
+                    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_a_target_without_the_routine() -> None:
     before, after, _ = _recognized(RECOGNIZED["plain"][0], target="unheard")
     assert after is before

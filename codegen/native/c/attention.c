@@ -12,6 +12,7 @@
 #define ROW_BLOCK 48   /* a multiple of GC_ROWS */
 #define KEY_BLOCK 256  /* a multiple of GC_PANEL */
 #define MOST_BLOCKS 12 /* of rows, for which keys are packed together */
+#define SCORES (ROW_BLOCK * (KEY_BLOCK + 16)) /* numbers of a block, with distances between rows */
 
 /* What the threads' functions need; they are given this as their table. */
 typedef struct {
@@ -157,6 +158,10 @@ static long taken(const gc_attention *p, long row, long key, long count) {
     return most < 0 ? 0 : least(most, count);
 }
 
+/* Between rows of scores: an odd number of lines of the cache, lest the numbers of one key, which
+ * the gradients read, lie in the same few places of it. */
+static long scores_row(long count) { return rounded(count, GC_PANEL) | 16; }
+
 /* -- forward */
 
 /* Scores to exponentials, for one row and one block of keys; what the row has so far is scaled. */
@@ -199,7 +204,7 @@ static void attend_rows(gc_buffers table, long begin, long end) {
     const gc_attention *p = job->p;
     long d = p->d, e = p->e, most = job->blocks * ROW_BLOCK, stride = rounded(e, GC_PANEL);
     long packed_k = KEY_BLOCK * d * 4, packed_v = KEY_BLOCK * stride * 4;
-    long bytes = packed_k + packed_v + most * (stride + 2) * 4 + ROW_BLOCK * KEY_BLOCK * 4;
+    long bytes = packed_k + packed_v + most * (stride + 2) * 4 + SCORES * 4;
     bytes += matrix_bytes(p, p->m * d) + matrix_bytes(p, p->m * e) + matrix_bytes(p, p->n * d);
     char *whole = own_space((size_t)bytes + 1024);
     float factor = factor_of(p);
@@ -208,7 +213,7 @@ static void attend_rows(gc_buffers table, long begin, long end) {
         long head = task / job->groups, row0 = task % job->groups * most;
         long row1 = least(row0 + most, p->n), start = mask_start(p, head);
         float *keys = (float *)cut(&own, packed_k), *values = (float *)cut(&own, packed_v);
-        float *s = (float *)cut(&own, ROW_BLOCK * KEY_BLOCK * 4);
+        float *s = (float *)cut(&own, SCORES * 4);
         float *result = (float *)cut(&own, most * stride * 4);
         float *top = (float *)cut(&own, most * 4), *sum = (float *)cut(&own, most * 4);
         const float *q = matrix(job, p->q, head, p->n * d, &own);
@@ -219,23 +224,23 @@ static void attend_rows(gc_buffers table, long begin, long end) {
         memset(sum, 0, (size_t)most * 4);
         if (!last_key) memset(result, 0, (size_t)(most * stride) * 4);
         for (long key = 0; key < last_key; key += KEY_BLOCK) {
-            long count = least(KEY_BLOCK, last_key - key);
+            long count = least(KEY_BLOCK, last_key - key), line = scores_row(count);
             pack_turned(keys, k + key * d, count, d);
             pack(values, v + key * e, count, e);
             for (long row = row0; row < row1; row += ROW_BLOCK) {
                 long rows = least(ROW_BLOCK, row1 - row), at = row - row0;
                 long used = taken(p, row + rows - 1, key, count);
                 if (!used) continue;
-                multiply((rows_at){q + row * d, d, 1}, rows, d, keys, d, used, s, KEY_BLOCK, 0);
+                multiply((rows_at){q + row * d, d, 1}, rows, d, keys, d, used, s, line, 0);
                 for (long r = 0; r < rows; r++) {
                     long own_keys = taken(p, row + r, key, used);
-                    float *line = s + r * KEY_BLOCK;
-                    finish_scores(job, line, start, row + r, key, own_keys);
-                    exponentials(line, own_keys, factor, top + at + r, sum + at + r,
+                    float *x = s + r * line;
+                    finish_scores(job, x, start, row + r, key, own_keys);
+                    exponentials(x, own_keys, factor, top + at + r, sum + at + r,
                                  result + (at + r) * stride, e, key == 0);
-                    for (long j = own_keys; j < used; j++) line[j] = 0;
+                    for (long j = own_keys; j < used; j++) x[j] = 0;
                 }
-                multiply((rows_at){s, KEY_BLOCK, 1}, rows, used, values, count, e,
+                multiply((rows_at){s, line, 1}, rows, used, values, count, e,
                          result + at * stride, stride, key > 0);
             }
         }
@@ -267,7 +272,7 @@ typedef struct {
     const float *q, *k, *v, *g, *lse, *delta;
     float *turned_k, *turned_v, *keys; /* panels of a block of keys */
     float *queries, *gradients;        /* panels of a block of rows */
-    float *p, *ds;                     /* [ROW_BLOCK][KEY_BLOCK] */
+    float *p, *ds;                     /* a block of scores */
     float *dq, *dk, *dv;               /* sums */
     long head, start;
 } head_t;
@@ -275,7 +280,7 @@ typedef struct {
 static long head_bytes(const gc_attention *p, long rows) {
     long wide_d = rounded(p->d, GC_PANEL), wide_e = rounded(p->e, GC_PANEL);
     long bytes = KEY_BLOCK * (p->d + p->e + wide_d) + ROW_BLOCK * (wide_d + wide_e);
-    bytes += 2 * ROW_BLOCK * KEY_BLOCK + rows * wide_d + KEY_BLOCK * (wide_d + wide_e);
+    bytes += 2 * SCORES + rows * wide_d + KEY_BLOCK * (wide_d + wide_e);
     bytes = bytes * 4 + 1024;
     bytes += matrix_bytes(p, p->n * p->d) + matrix_bytes(p, p->m * p->d);
     return bytes + matrix_bytes(p, p->m * p->e) + matrix_bytes(p, p->n * p->e);
@@ -298,8 +303,8 @@ static head_t enter_head(const attend_t *job, long head, long rows) {
     h.keys = (float *)cut(&own, KEY_BLOCK * wide_d * 4);
     h.queries = (float *)cut(&own, ROW_BLOCK * wide_d * 4);
     h.gradients = (float *)cut(&own, ROW_BLOCK * wide_e * 4);
-    h.p = (float *)cut(&own, ROW_BLOCK * KEY_BLOCK * 4);
-    h.ds = (float *)cut(&own, ROW_BLOCK * KEY_BLOCK * 4);
+    h.p = (float *)cut(&own, SCORES * 4);
+    h.ds = (float *)cut(&own, SCORES * 4);
     h.dk = (float *)cut(&own, KEY_BLOCK * wide_d * 4);
     h.dv = (float *)cut(&own, KEY_BLOCK * wide_e * 4);
     h.dq = (float *)cut(&own, rows * wide_d * 4);
@@ -309,14 +314,14 @@ static head_t enter_head(const attend_t *job, long head, long rows) {
 
 /* h->p and h->ds of some rows and keys */
 static void probabilities(const attend_t *job, const head_t *h, long row, long rows, long key,
-                          long used) {
+                          long used, long line) {
     const gc_attention *p = job->p;
     multiply((rows_at){h->q + row * p->d, p->d, 1}, rows, p->d, h->turned_k, p->d, used, h->p,
-             KEY_BLOCK, 0);
+             line, 0);
     multiply((rows_at){h->g + row * p->e, p->e, 1}, rows, p->e, h->turned_v, p->e, used, h->ds,
-             KEY_BLOCK, 0);
+             line, 0);
     for (long r = 0; r < rows; r++) {
-        float *x = h->p + r * KEY_BLOCK, *dx = h->ds + r * KEY_BLOCK;
+        float *x = h->p + r * line, *dx = h->ds + r * line;
         float sum = h->lse[row + r], delta = h->delta[row + r], scale = p->scale;
         float factor = factor_of(p), known = sum == -GC_INF_F32 ? GC_INF_F32 : sum;
         long count = taken(p, row + r, key, used);
@@ -335,7 +340,7 @@ static void gradients(const attend_t *job, head_t *h, long row0, long row1, long
     const gc_attention *p = job->p;
     long d = p->d, e = p->e, wide_d = rounded(d, GC_PANEL), wide_e = rounded(e, GC_PANEL);
     for (long key = key0; key < key1; key += KEY_BLOCK) {
-        long count = least(KEY_BLOCK, key1 - key);
+        long count = least(KEY_BLOCK, key1 - key), line = scores_row(count);
         pack_turned(h->turned_k, h->k + key * d, count, d);
         pack_turned(h->turned_v, h->v + key * e, count, e);
         if (of_rows) pack(h->keys, h->k + key * d, count, d);
@@ -345,16 +350,16 @@ static void gradients(const attend_t *job, head_t *h, long row0, long row1, long
             long rows = least(ROW_BLOCK, row1 - row);
             long used = taken(p, row + rows - 1, key, count);
             if (!used) continue;
-            probabilities(job, h, row, rows, key, used);
+            probabilities(job, h, row, rows, key, used, line);
             if (of_rows)
-                multiply((rows_at){h->ds, KEY_BLOCK, 1}, rows, used, h->keys, count, d,
+                multiply((rows_at){h->ds, line, 1}, rows, used, h->keys, count, d,
                          h->dq + (row - row0) * wide_d, wide_d, 1);
             if (!of_keys) continue;
             pack(h->queries, h->q + row * d, rows, d);
             pack(h->gradients, h->g + row * e, rows, e);
-            multiply((rows_at){h->ds, 1, KEY_BLOCK}, used, rows, h->queries, rows, d, h->dk,
+            multiply((rows_at){h->ds, 1, line}, used, rows, h->queries, rows, d, h->dk,
                      wide_d, 1);
-            multiply((rows_at){h->p, 1, KEY_BLOCK}, used, rows, h->gradients, rows, e, h->dv,
+            multiply((rows_at){h->p, 1, line}, used, rows, h->gradients, rows, e, h->dv,
                      wide_e, 1);
         }
         for (long r = 0; of_keys && r < count; r++) {
