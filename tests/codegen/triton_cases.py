@@ -6,7 +6,7 @@ A case gives a planned program, the arrays of its inputs, and the recipes that i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -32,7 +32,7 @@ from graphc.ir.loop import (
 )
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS, Kind
-from graphc.passes.context import Context
+from graphc.passes.context import Context, Folding, Target
 from graphc.passes.pipeline import compile_program
 from graphc.passes.plan_memory import plan_memory
 from graphc.runtime.targets import GPU
@@ -66,13 +66,14 @@ def given(array: np.ndarray, name: str = "x") -> Value:
 
 
 def graph_case(
-    build: Callable[..., Value | Sequence[Value]], *arrays: np.ndarray, recipes: Sequence[str] = ()
-) -> Case:
+    build: Callable[..., Value | Sequence[Value]], *arrays: np.ndarray,
+    recipes: Sequence[str] = (), target: Target = GPU,
+) -> Case:  # fmt: skip
     """The case of a graph: `build` gets one placeholder per array."""
     inputs = [given(a, f"x{i}" if i else "x") for i, a in enumerate(arrays)]
     result = build(*inputs)
     outputs = [result] if isinstance(result, Value) else list(result)
-    context = Context(Settings(), GPU)
+    context = Context(Settings(), target)
     program = compile_program(cut(outputs, [], inputs), context)
     return Case(program, arrays, tuple(recipes))
 
@@ -328,6 +329,8 @@ def layer_norm_half() -> Case:
 
 # -- folds
 
+FOLDING = replace(GPU, folding=Folding(parts=6, rows=2, least_bytes=-(1 << 40)))  # small ones too
+
 
 def norm_with_gradient(x: Value, scale: Value, dy: Value) -> list[Value]:
     """The gradients of a layer norm's input, scale and shift."""
@@ -342,18 +345,18 @@ def norm_with_gradient(x: Value, scale: Value, dy: Value) -> list[Value]:
 
 def norm_case(rows: int, columns: int) -> Case:
     arrays = normal(rows, columns), normal(columns, seed=1), normal(rows, columns, seed=2)
-    return graph_case(norm_with_gradient, *arrays, recipes=["fold"])
+    return graph_case(norm_with_gradient, *arrays, recipes=["fold"], target=FOLDING)
 
 
 @case
 def fold_of_short_rows() -> Case:
     """Several rows a step; the last step of a part is not full."""
-    return norm_case(280, 37)
+    return norm_case(65, 37)
 
 
 @case
 def fold_of_a_row_a_step() -> Case:
-    return norm_case(128, 4100)
+    return norm_case(18, 4100)
 
 
 @case
@@ -361,7 +364,7 @@ def fold_of_halves() -> Case:
     """Sums of 16-bit numbers go on in 32 bits from part to part."""
     return graph_case(
         lambda x: [op("reduce_max")(x, axis=(1,)), op("reduce_sum")(x, axis=(0,))],
-        normal(256, 64, dtype=ml_dtypes.bfloat16), recipes=["fold"],
+        normal(60, 64, dtype=ml_dtypes.bfloat16), recipes=["fold"], target=FOLDING,
     )  # fmt: skip
 
 
@@ -374,7 +377,7 @@ def folds_of_other_kinds() -> Case:
         folds = [op(n)(y, axis=(0,)) for n in ("reduce_min", "reduce_max", "reduce_prod")]
         return [y, *folds, op("reduce_any")(y > 0.99, axis=(0,))]
 
-    return graph_case(build, normal(160, 40), recipes=["fold"])
+    return graph_case(build, normal(160, 40), recipes=["fold"], target=FOLDING)
 
 
 @case
