@@ -94,14 +94,20 @@ def wrong_specials(device: TritonDevice, name: str, dtype: Any) -> list[str]:
 
 
 def differing_outputs(device: TritonDevice, name: str) -> list[str]:
-    """The samples on which a library routine does not give what it means."""
+    """The samples on which a library routine does not give what it means: exactly, or, where it
+    has a decomposition that kernels compute, but for rounding."""
     wrong = []
+    rounding = 0.0 if OPS[name].decompose is None else 1e-5
     for number, sample in enumerate(OPS[name].samples()):
         got = computed(device, name, sample.inputs, **sample.attrs)
         meaning: Any = OPS[name].numpy
         want = meaning({**OPS[name].attrs, **sample.attrs}, *sample.inputs)
         want = want if isinstance(want, tuple) else (want,)
-        if not all(np.array_equal(g, w, equal_nan=True) for g, w in zip(got, want, strict=True)):
+        near = [
+            np.shape(g) == np.shape(w) and np.allclose(g, w, rounding, rounding, equal_nan=True)
+            for g, w in zip(got, want, strict=True)
+        ]
+        if not all(near):
             wrong.append(str(number))
     return wrong
 
