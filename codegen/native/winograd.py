@@ -16,7 +16,7 @@ POINTS: Final = EDGE * EDGE  # at which it is evaluated
 _WINDOWS = (3, 5)
 _MOST_CHANNELS = 1 << 12  # GC_MOST_CHANNELS of graphc.h
 _LEAST_COLUMNS = 16
-_LEAST_TILES = 4  # below, the filters' values, four times as many as taps, cost more than is saved
+_LEAST_TILES = 8  # below, reading the filters' values, four times as many as taps, is the limit
 _LEAST_SAVED = 1.5  # of the multiplications: patches reach beyond small images
 
 

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,7 @@ from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
 from graphc.runtime.targets import CPU
 
+_LINE: Final = 64  # bytes of the processor's cache
 _MOST_PARTS: Final = 8  # of a program's text, compiled side by side
 _log = logging.getLogger("graphc")
 _CALL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_void_p))
@@ -171,9 +173,13 @@ class NativeExecutable:
         self._changes = changes
         self._flags: list[np.ndarray] = []  # of what follows from variables
         followed: dict[int, None] = {}
-        for name, kept in kept_by.items():
-            memory = aligned_bytes(kept.nbytes)
-            self._kept.append(memory)
+        # one block: each by itself would take whole huge pages
+        sizes = [-(-kept.nbytes // _LINE) * _LINE for kept in kept_by.values()]
+        block = aligned_bytes(sum(sizes))
+        self._kept.append(block)
+        starts = accumulate(sizes, initial=0)
+        for (name, kept), start in zip(kept_by.items(), starts, strict=False):
+            memory = block[start : start + kept.nbytes]
             self._table[self._slots[name]] = memory.ctypes.data
             own = [self._fixed[n].ctypes.data for n in kept.sources & {*program.variables}]
             followed.update(dict.fromkeys(own))
