@@ -23,6 +23,7 @@ from graphc.ir.dtypes import int64, uint8
 from graphc.ir.loop import Kernel, Program, step_counter
 from graphc.ir.table import OPS
 from graphc.runtime.devices.triton_library import attention_of, matmul_of
+from graphc.runtime.devices.triton_routines import routine_of
 
 if TYPE_CHECKING:
     from graphc.runtime.devices.triton import Memory, TritonDevice
@@ -134,6 +135,9 @@ class Binder:
         if launch.recipe in ("loop", "branch"):
             return self.control_steps(kernel, launch, place)
         if launch.recipe == "call":
+            routine = routine_of(kernel, place.program, place.tensors)
+            if routine is not None:
+                return [Step(kernel.name, routine, routine.computed)]
             _log.info("kernel %s runs on the host; no CUDA graph", kernel.name)
             return [Step(kernel.name, lambda: self.call_on_host(kernel, place), on_host=True)]
         buffers = place.program.buffers

@@ -6,7 +6,7 @@ A check gets the device and asserts.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -213,6 +213,63 @@ def host_routines_run_between_kernels(device: TritonDevice) -> None:
     executable = device.load(call_program(), {}, Settings())
     x = np.arange(6, dtype=np.float32)
     close(executable.run([x], 0), [x * -2])
+
+
+def _routines() -> Iterator[tuple[str, dict[str, Any], list[np.ndarray]]]:
+    """Ops that torch computes: odd sizes, positions out of range and many at one place, ties,
+    NaN and inf, one element, 16-bit floats and integers."""
+    rng = np.random.default_rng(2)
+    special = normal(3, 41)
+    special[0, :6] = np.nan, np.inf, -np.inf, 0.0, -0.0, np.nan
+    for dtype in (np.float32, np.float64, np.float16, np.int32, np.int64):
+        x = (4 * normal(5, 300, 7)).astype(dtype)
+        ids = rng.integers(-2, 12, 300).astype(np.int32)
+        yield "scatter_add", {"axis": 1, "size": 11}, [x, ids]
+        yield "scatter_add", {"axis": 0, "size": 3}, [x, np.array([[2] * 300] * 5, np.int64)]
+        whole = np.dtype(dtype).kind == "i"
+        ties = rng.integers(-3, 4, (3, 41)) if whole else np.round(special)
+        ties = ties.astype(dtype)
+        for descending in (False, True):
+            yield "sort_pairs", {"axis": -1, "descending": descending}, [ties]
+            yield "sort_pairs", {"axis": 0, "descending": descending, "k": 2}, [ties]
+    x, at = normal(4, 9, 5), rng.integers(0, 9, (4, 6, 5)).astype(np.int32)
+    yield "take_pairs", {"axis": 1}, [x, at]
+    yield "put_pairs", {"axis": -2}, [normal(4, 6, 5), at, x]
+    for name in ("unsorted_segment_max", "unsorted_segment_min"):
+        yield name, {"count": 4}, [special.T.copy(), rng.integers(-1, 6, 41)]
+        yield name, {"count": 1}, [normal(1), np.zeros(1, np.int32)]
+    yield "bitcast", {"dtype": as_dtype(np.int32)}, [special]
+
+
+@check
+def torch_computes_what_kernels_do_not(device: TritonDevice) -> None:
+    for name, attrs, arrays in _routines():
+        inputs = [placeholder(*a.shape, dtype=a.dtype) for a in arrays]
+        outputs = list(OPS[name].outputs(*inputs, **attrs))
+        executable, _ = load(device, cut(outputs, [], inputs), {})
+        assert not any(s.on_host for s in executable.steps), name
+        meaning: Any = OPS[name].numpy
+        with np.errstate(all="ignore"):
+            want = meaning({**OPS[name].attrs, **attrs}, *arrays)
+        want = want if isinstance(want, tuple) else (want,)
+        for run in range(2):
+            for g, w in zip(executable.run(arrays, run), want, strict=True):
+                assert g.dtype == w.dtype and np.array_equal(g, w, equal_nan=g.dtype.kind == "f")
+
+
+@check
+def what_torch_cannot_do_stays_on_the_host(device: TritonDevice) -> None:
+    x = placeholder(5, 3)
+    running = op("cumsum")(x, axis=0)
+    small = placeholder(4, dtype=np.uint16)
+    ids = placeholder(4, dtype=np.int32)
+    sums = op("scatter_add")(small, ids, axis=0, size=2)
+    executable, _ = load(device, cut([running, sums], [], [x, small, ids]), {})
+    assert [s.on_host for s in executable.steps] == [True, True]
+    got = executable.run(
+        [normal(5, 3), np.arange(4, dtype=np.uint16), np.array([1, 0, 1, 9], np.int32)], 0
+    )
+    close(got, [np.cumsum(normal(5, 3), 0), np.array([1, 2], np.uint16)])
 
 
 @check
