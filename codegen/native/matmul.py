@@ -1,4 +1,4 @@
-"""Products of float32 matrices: what comes before and after the product, as functions.
+"""Products of float32 or float64 matrices: what comes before and after the product, as functions.
 
 The product itself is computed by matmul.c or winograd.c, which call back for the addresses of
 rows, for packed columns, and to finish sums; see gc_matmul in graphc.h. A factor may be any
@@ -14,11 +14,11 @@ from dataclasses import replace
 from graphc.codegen.axes import strides_of
 from graphc.codegen.native.body import Body, pointers, zeroed
 from graphc.codegen.native.product import Product, extent
-from graphc.codegen.native.spelling import literal, loaded
+from graphc.codegen.native.spelling import VALUE, literal, loaded
 from graphc.codegen.native.text import KernelText, Place
 from graphc.codegen.native.winograd import EDGE, POINTS, Images, images_of
 from graphc.ir import loop
-from graphc.ir.dtypes import float32
+from graphc.ir.dtypes import float64
 from graphc.ir.loop import Buffer, Kernel
 
 GROUP = 64  # GC_GROUP of graphc.h
@@ -31,7 +31,7 @@ _MOST_CHANNELS = 1 << 12  # GC_MOST_CHANNELS of graphc.h
 def packed_bytes(kernel: Kernel, product: Product, buffers: Mapping[str, Buffer]) -> int:
     """Bytes of the packed second factor."""
     wide = -(-extent(kernel, product.columns) // GROUP) * GROUP
-    taps = 4 * wide * extent(kernel, product.depth)
+    taps = product.dot.dtype.itemsize * wide * extent(kernel, product.depth)
     images = images_of(kernel, product, buffers)
     return taps // images.window**2 * POINTS if images else taps
 
@@ -48,6 +48,9 @@ class _Emitter:
         self.place = place
         self.body = self._new_body()
         self.functions: list[str] = []
+        self.number = VALUE[product.dot.dtype]
+        self.ending = "_f64" if product.dot.dtype is float64 else ""  # of names in graphc.h
+        self.panel = f"GC_PANEL{self.ending.upper()}"
 
     def emit(self) -> KernelText:
         """All functions, and the plan that names them."""
@@ -75,7 +78,7 @@ class _Emitter:
             if images else ""
         )  # fmt: skip
         plan = (
-            f"static const gc_matmul {name} = {{\n"
+            f"static const gc_matmul{self.ending} {name} = {{\n"
             f"    .batch = {extent(kernel, p.batch)}, .m = {m}, .n = {n}, .k = {depth}, "
             f".units = {units},\n"
             f"    .segments = {segments}, .length = {length}, .step = {step}, "
@@ -85,8 +88,10 @@ class _Emitter:
         )
         wide = -(-n // GROUP) * GROUP
         partial = 8 * m * wide if m * wide <= _MOST_PARTIAL else 0
-        scratch = max(packed_bytes(kernel, p, self.place.buffers), 4 * partial)
-        return KernelText([*self.functions, plan], [f"GC_MATMUL(&{name}, b);"], scratch)
+        nbytes = p.dot.dtype.itemsize * partial
+        scratch = max(packed_bytes(kernel, p, self.place.buffers), nbytes)
+        launch = f"GC_MATMUL{self.ending.upper()}(&{name}, b);"
+        return KernelText([*self.functions, plan], [launch], scratch)
 
     # -- the first factor
 
@@ -97,7 +102,7 @@ class _Emitter:
             return 0
         (access,) = a.pieces
         step = access.strides[last]
-        plain = self.place.buffers[access.buffer].dtype is float32 and access.divisor == 1
+        plain = self.place.buffers[access.buffer].dtype is self.product.dot.dtype
         bounded = any(g.value.strides[last] for g in access.guards)
         zeros = not access.guards or (a.fill == 0 and self.kernel.sizes[last] <= _MOST_CHANNELS)
         one = len(self.product.depth) == 1
@@ -106,7 +111,9 @@ class _Emitter:
             and access.strides[self.product.rows[-1]] == 1
         )  # fmt: skip
         runs = one or self.kernel.sizes[last] >= _LEAST_RUN
-        return step if plain and near and runs and zeros and not bounded else 0
+        return (
+            step if plain and access.divisor == 1 and near and runs and zeros and not bounded else 0
+        )
 
     def _rows_in_place(self) -> None:
         kernel, p, text = self.kernel, self.product, self.body.text
@@ -114,7 +121,7 @@ class _Emitter:
         assert isinstance(a, loop.Load)
         self._decode("batch", p.batch)
         if a.pieces[0].guards:
-            text.line(f"static const float zeros[{kernel.sizes[last]}];")
+            text.line(f"static const {self.number} zeros[{kernel.sizes[last]}];")
         with ExitStack() as stack:
             stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
             self._decode("m", p.rows)
@@ -202,7 +209,7 @@ class _Emitter:
     def _run(self, a: loop.Expr, axis: int, target: str) -> None:
         """A run of the first factor along an axis, from `begin`, to the target."""
         text, name = self.body.text, self.kernel.axes[axis].name
-        text.line(f"float *restrict target = {target};")
+        text.line(f"{self.number} *restrict target = {target};")
         limits = _limits(a, axis)
         if limits is None:
             header = "#pragma omp simd\nfor (long j = 0; j < run; j++)"
@@ -237,7 +244,8 @@ class _Emitter:
     def _rows_function(self) -> None:
         self._function(
             "rows",
-            "const float **rows, float *space, long batch, long m0, long m1, long d0, long d1",
+            f"const {self.number} **rows, {self.number} *space, long batch, long m0, long m1, "
+            "long d0, long d1",
         )
 
     # -- the second factor
@@ -249,13 +257,14 @@ class _Emitter:
         text.line(f"const long depth = {self._slab()};")
         inner = self._dense_axis(p.dot.b, (*p.columns[-1:], *p.depth[-1:]))
         along_depth = inner is not None and inner in p.depth
+        width = self.panel
         panel = text.block(
-            "for (long start = n0; start < n1; start += GC_PANEL)", (),
-            ["float *panel = to + (start - n0) * depth;",
-             "const long width = n1 - start < GC_PANEL ? n1 - start : GC_PANEL;",
-             "if (width < GC_PANEL) memset(panel, 0, sizeof(float) * depth * GC_PANEL);"],
+            f"for (long start = n0; start < n1; start += {width})", (),
+            [f"{self.number} *panel = to + (start - n0) * depth;",
+             f"const long width = n1 - start < {width} ? n1 - start : {width};",
+             f"if (width < {width}) memset(panel, 0, sizeof(*panel) * depth * {width});"],
         )  # fmt: skip
-        target = f"panel[GC_PANEL * ({self._depth_index(p.depth)}) + j]"
+        target = f"panel[{width} * ({self._depth_index(p.depth)}) + j]"
         with ExitStack() as stack:
             stack.enter_context(panel)
             if along_depth:
@@ -266,10 +275,10 @@ class _Emitter:
                 self._columns(stack, p, size, simd=True)
             self._lets(p.dot.b)
             text.line(f"{target} = {self.body.value(p.dot.b)};")
-        self._function("pack", "float *to, long batch, long n0, long n1, long d0, long d1")
+        self._function("pack", f"{self.number} *to, long batch, long n0, long n1, long d0, long d1")
 
     def _columns(self, stack: ExitStack, p: Product, size: int, simd: bool) -> None:
-        limit = "GC_PANEL" if size % GROUP == 0 else "width"
+        limit = self.panel if size % GROUP == 0 else "width"
         pragma = "#pragma omp simd\n" if simd else ""
         header = f"{pragma}for (long j = 0; j < {limit}; j++)"
         stack.enter_context(self.body.text.block(header, p.columns, ["const long n = start + j;"]))
@@ -322,7 +331,7 @@ class _Emitter:
         with ExitStack() as stack:
             stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
             self._decode("m", p.rows, kernel)
-            text.line("const float *row = sums + (m - m0) * stride;")
+            text.line(f"const {self.number} *row = sums + (m - m0) * stride;")
             if extent(kernel, p.columns) % GROUP == 0:  # a loop of known length
                 header = "for (long start = n0; start < n1; start += GC_GROUP)"
                 stack.enter_context(text.block(header))
@@ -341,7 +350,8 @@ class _Emitter:
                     self.body.let(stmt)
         self._function(
             "finish",
-            "const float *sums, long stride, long batch, long m0, long m1, long n0, long n1",
+            f"const {self.number} *sums, long stride, long batch, long m0, long m1, long n0, "
+            "long n1",
         )
 
     def _lets(self, expr: loop.Expr) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from graphc.ir import loop
-from graphc.ir.dtypes import float32
+from graphc.ir.dtypes import float32, float64
 from graphc.ir.loop import Kernel
 
 _LEAST_WORK = 1 << 12  # multiplications; below, loops are as quick
@@ -35,7 +35,7 @@ def product_of(kernel: Kernel) -> Product | None:
     """The kernel as a product of matrices; None where that is not what it is, or not worth it."""
     dots = [s for s in kernel.body if isinstance(s, loop.Dot)]
     others = [s for s in kernel.body if not isinstance(s, loop.Dot)]
-    if len(dots) != 1 or dots[0].dtype is not float32 or kernel.space < _LEAST_WORK:
+    if len(dots) != 1 or dots[0].dtype not in (float32, float64) or kernel.space < _LEAST_WORK:
         return None
     if not kernel.reduced:
         return None

@@ -47,7 +47,7 @@ def images_of(kernel: Kernel, product: Product, buffers: Mapping[str, Buffer]) -
     """The product as a convolution with small windows, one pixel apart, of pixels that lie in
     memory channel by channel; None where it is no such thing, or gains nothing by it."""
     sizes, dot = kernel.sizes, product.dot
-    if len(product.depth) not in (2, 3) or len(product.rows) < 2:
+    if dot.dtype is not float32 or len(product.depth) not in (2, 3) or len(product.rows) < 2:
         return None
     if not isinstance(dot.a, loop.Load) or len(dot.a.pieces) != 1:
         return None

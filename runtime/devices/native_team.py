@@ -17,12 +17,13 @@ from typing import Any, Final
 from graphc.ir.settings import Settings
 from graphc.runtime.devices.native_build import SOURCES, Building
 
-# per routine of gc_host, its source and its function there
-ROUTINES: Final[Mapping[str, tuple[str, str]]] = {
-    "matmul": ("matmul.c", "gc_multiply"),
-    "convolve": ("winograd.c", "gc_convolve"),
-    "attend": ("attention.c", "gc_attend"),
-    "attend_backward": ("attention.c", "gc_attend_backward"),
+# per routine of gc_host, its function, its source and the flags for that
+ROUTINES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "matmul": ("gc_multiply", ("matmul.c",)),
+    "matmul_f64": ("gc_multiply", ("matmul.c", "-DGC_FLOAT64")),
+    "convolve": ("gc_convolve", ("winograd.c",)),
+    "attend": ("gc_attend", ("attention.c",)),
+    "attend_backward": ("gc_attend_backward", ("attention.c",)),
 }
 _CONVOLUTIONS: Final = {"inference": r"\.kept = [1-9]\d*,\s+\.high = ", "always": r"\.high = "}
 
@@ -38,21 +39,22 @@ class Team:
     """The libraries, and the teams by (process, threads)."""
 
     def __init__(self) -> None:
-        self._building: dict[str, Building] = {}
+        self._building: dict[tuple[str, ...], Building] = {}
         self.want(["matmul"])
         self._threads = Building(_source("team.c"), ("-pthread",))
 
     def want(self, routines: Iterable[str]) -> None:
         """Have the compiler begin with what is not there yet."""
-        for source, _ in map(ROUTINES.__getitem__, routines):
-            if source not in self._building:
-                self._building[source] = Building(_source(source))
+        for _, made_of in map(ROUTINES.__getitem__, routines):
+            if made_of not in self._building:
+                source, *flags = made_of
+                self._building[made_of] = Building(_source(source), flags)
 
     @functools.cache  # noqa: B019  (one object for the life of the process, here and below)
     def routine(self, name: str) -> int:
         """The address of a routine that was wanted."""
-        source, function = ROUTINES[name]
-        return address_of(self._building[source].library()[function])
+        function, made_of = ROUTINES[name]
+        return address_of(self._building[made_of].library()[function])
 
     @functools.cache  # noqa: B019
     def library(self) -> ctypes.CDLL:

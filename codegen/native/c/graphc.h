@@ -25,11 +25,13 @@ typedef void (*gc_kernel)(gc_buffers b, long first, long last);   /* part of a l
 #else
 #define GC_PANEL 8
 #endif
+#define GC_PANEL_F64 (GC_PANEL / 2) /* of float64 */
 #define GC_GROUP 64 /* columns that are computed and finished together: some panels */
 #define GC_MOST_CHANNELS (1 << 12) /* of pixels that are read in place */
 #define GC_MOST_PARTIAL (1 << 17) /* results of a product whose depth is cut into 8 parts */
 
-/* A product of float32 matrices, per batch [m, k] x [k, n], with what comes before and after.
+/* A product of matrices, of float32 or float64, per batch [m, k] x [k, n], with what comes before
+ * and after.
  *
  * The depth k is `units` times as much as a unit holds; the functions are given which units
  * d0..d1 are wanted. `rows` gives the addresses from which rows m0..m1 of the first factor are
@@ -44,19 +46,23 @@ typedef void (*gc_kernel)(gc_buffers b, long first, long last);   /* part of a l
  *
  * Where `channels` is not 0, rows are the pixels of images of `high` x `wide`, and their runs are
  * of the `window` x `window` pixels around, one step apart (with `flipped`, from the last to the
- * first). `patch` gives the addresses of the 6 x 6 pixels that the window at (m, n) begins with: those
- * of the first `high` rows and `wide` columns, as far as they are in the image, and else `zeros`. */
-typedef struct gc_matmul {
-    long batch, m, n, k, units, segments, length, step, computed, across, kept;
-    long high, wide, channels, window, flipped;
-    void (*rows)(gc_buffers b, const float **rows, float *space, long batch, long m0, long m1,
-                 long d0, long d1);
-    void (*patch)(gc_buffers b, const float **at, const float *zeros, long image, long m, long n,
-                  long high, long wide);
-    void (*pack)(gc_buffers b, float *to, long batch, long n0, long n1, long d0, long d1);
-    void (*finish)(gc_buffers b, const float *sums, long stride, long batch, long m0, long m1,
-                   long n0, long n1);
-} gc_matmul;
+ * first). `patch` gives the addresses of the 6 x 6 pixels that the window at (m, n) begins with:
+ * those of the first `high` rows and `wide` columns, as far as they are in the image, and else
+ * `zeros`. Products of float64 leave these fields out. */
+#define GC_MATMUL_OF(name, number) \
+    typedef struct name { \
+        long batch, m, n, k, units, segments, length, step, computed, across, kept; \
+        long high, wide, channels, window, flipped; \
+        void (*rows)(gc_buffers b, const number **rows, number *space, long batch, long m0, \
+                     long m1, long d0, long d1); \
+        void (*patch)(gc_buffers b, const number **at, const number *zeros, long image, long m, \
+                      long n, long high, long wide); \
+        void (*pack)(gc_buffers b, number *to, long batch, long n0, long n1, long d0, long d1); \
+        void (*finish)(gc_buffers b, const number *sums, long stride, long batch, long m0, \
+                       long m1, long n0, long n1); \
+    } name;
+GC_MATMUL_OF(gc_matmul, float)
+GC_MATMUL_OF(gc_matmul_f64, double)
 
 /* Attention of `heads` matrices q [n, d], k [m, d], v [m, e], forward or backward: the slots of
  * what it reads and writes. The mask's element for a row and a key of a head is at
@@ -79,6 +85,7 @@ typedef struct gc_host {
     void (*parallel)(const struct gc_host *host, gc_kernel kernel, gc_buffers b, long extent,
                      long grain);
     void (*matmul)(const gc_matmul *plan, gc_buffers b);
+    void (*matmul_f64)(const gc_matmul_f64 *plan, gc_buffers b);
     void (*convolve)(const gc_matmul *plan, gc_buffers b);
     void (*attend)(const gc_attention *plan, gc_buffers b);
     void (*attend_backward)(const gc_attention *plan, gc_buffers b);
@@ -95,6 +102,7 @@ typedef struct gc_host {
     GC_HOST(b)->parallel(GC_HOST(b), kernel, b, extent, grain)
 
 #define GC_MATMUL(plan, b) GC_HOST(b)->matmul(plan, b)
+#define GC_MATMUL_F64(plan, b) GC_HOST(b)->matmul_f64(plan, b)
 #define GC_ATTEND(plan, b) GC_HOST(b)->attend(plan, b)
 #define GC_ATTEND_BACKWARD(plan, b) GC_HOST(b)->attend_backward(plan, b)
 

@@ -1,4 +1,5 @@
-/* What products and convolutions are made of: register tiles of GC_ROWS x GC_PANEL. */
+/* What products and convolutions are made of: register tiles of GC_ROWS x PANEL numbers, of
+ * float32 or, with GC_FLOAT64, float64. */
 #ifndef GRAPHC_MICRO_H
 #define GRAPHC_MICRO_H
 
@@ -18,27 +19,38 @@
 #endif
 #define K_BLOCK 512           /* of a panel, which then stays in the first cache */
 
-typedef float vec __attribute__((vector_size(VECTOR_BYTES)));
-typedef float loose __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-#define LANES (VECTOR_BYTES / 4)
+#ifdef GC_FLOAT64
+typedef double number;
+typedef gc_matmul_f64 plan_t;
+#define PANEL GC_PANEL_F64
+#else
+typedef float number;
+typedef gc_matmul plan_t;
+#define PANEL GC_PANEL
+#endif
+#define NUMBER_BYTES ((long)sizeof(number))
 
-/* sums[r][0..GC_PANEL) (+)= sum over s < runs, i < k of rows[s * count + r][at + i * step] *
+typedef number vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef number loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(number)), may_alias));
+#define LANES (VECTOR_BYTES / NUMBER_BYTES)
+
+/* sums[r][0..PANEL) (+)= sum over s < runs, i < k of rows[s * count + r][at + i * step] *
  * panel[s * k + i]; a function per number of rows, so that the sums stay in registers */
 #define MICRO(R) \
     static __attribute__((noinline)) void micro_##R( \
-        long runs, long k, const float *const *rows, long count, long at, long step, \
-        const float *panel, float *sums, long stride, long add) { \
+        long runs, long k, const number *const *rows, long count, long at, long step, \
+        const number *panel, number *sums, long stride, long add) { \
         vec c[R][2]; \
         _Pragma("GCC unroll 16") for (int r = 0; r < R; r++) { \
             c[r][0] = add ? (vec)*(const loose *)(sums + r * stride) : (vec){0}; \
             c[r][1] = add ? (vec)*(const loose *)(sums + r * stride + LANES) : (vec){0}; \
         } \
         for (long s = 0; s < runs; s++, rows += count) { \
-            const float *a[R]; \
+            const number *a[R]; \
             _Pragma("GCC unroll 16") for (int r = 0; r < R; r++) a[r] = rows[r] + at; \
             for (long i = 0; i < k; i++) { \
                 vec b0 = *(const loose *)(panel), b1 = *(const loose *)(panel + LANES); \
-                panel += GC_PANEL; \
+                panel += PANEL; \
                 _Pragma("GCC unroll 16") for (int r = 0; r < R; r++) { \
                     vec x = a[r][i * step] - (vec){0}; \
                     c[r][0] += x * b0; \
@@ -66,8 +78,8 @@ MICRO(11)
 MICRO(12)
 #endif
 
-typedef void (*micro_t)(long, long, const float *const *, long, long, long, const float *, float *,
-                        long, long);
+typedef void (*micro_t)(long, long, const number *const *, long, long, long, const number *,
+                        number *, long, long);
 static const micro_t micros[GC_ROWS + 1] = {
     NULL, micro_1, micro_2, micro_3, micro_4, micro_5, micro_6,
 #if GC_ROWS == 12
@@ -93,13 +105,13 @@ static long least(long x, long y) { return x < y ? x : y; }
 
 /* Some rows of the first factor, for some units of the depth. */
 typedef struct {
-    const float **at;
-    float *space;
+    const number **at;
+    number *space;
     long count, runs, length, step;
     long far; /* the second factor comes from beyond the second cache */
 } rows_t;
 
-static void take_rows(const gc_matmul *p, gc_buffers b, rows_t *rows, long batch, long m0, long m1,
+static void take_rows(const plan_t *p, gc_buffers b, rows_t *rows, long batch, long m0, long m1,
                       long d0, long d1) {
     long unit = p->k / p->units;
     rows->count = m1 - m0;
@@ -117,13 +129,13 @@ static void take_rows(const gc_matmul *p, gc_buffers b, rows_t *rows, long batch
 
 /* Some of the lines of the part of a panel that comes next, into the second cache: the processor
  * does not look ahead beyond a page. */
-GC_INLINE void fetch(const float *panel, long count, long part, long parts) {
-    for (long i = count * part / parts; i < count * (part + 1) / parts; i += 16)
+GC_INLINE void fetch(const number *panel, long count, long part, long parts) {
+    for (long i = count * part / parts; i < count * (part + 1) / parts; i += 64 / NUMBER_BYTES)
         __builtin_prefetch(panel + i, 0, 2);
 }
 
 /* sums (+)= rows times one packed group of `width` columns */
-static void add_product(const rows_t *rows, const float *group, long width, float *sums,
+static void add_product(const rows_t *rows, const number *group, long width, number *sums,
                         long stride, long add) {
     long depth = rows->runs * rows->length;
     long blocks = (rows->length + K_BLOCK - 1) / K_BLOCK; /* of a run, nearly equal */
@@ -134,13 +146,14 @@ static void add_product(const rows_t *rows, const float *group, long width, floa
         for (long at = 0; at < rows->length; at += block) {
             long run = least(block, rows->length - at), more = add || s > 0 || at > 0;
             long these = least(runs, rows->runs - s);
-            for (long j = 0; j < width; j += GC_PANEL) {
-                const float *panel = group + j * depth + (s * rows->length + at) * GC_PANEL;
-                const float *next = j + GC_PANEL < width ? panel + depth * GC_PANEL
-                                                         : panel - j * depth + these * run * GC_PANEL;
+            for (long j = 0; j < width; j += PANEL) {
+                const number *panel = group + j * depth + (s * rows->length + at) * PANEL;
+                const number *next = j + PANEL < width
+                                         ? panel + depth * PANEL
+                                         : panel - j * depth + these * run * PANEL;
                 for (long t = 0, i = 0; t < tiles; t++) {
                     long height = rows->count * (t + 1) / tiles - i;
-                    if (rows->far) fetch(next, these * run * GC_PANEL, t, tiles);
+                    if (rows->far) fetch(next, these * run * PANEL, t, tiles);
                     micros[height](these, run, rows->at + s * rows->count + i, rows->count,
                                    at * rows->step, rows->step, panel, sums + i * stride + j,
                                    stride, more);
