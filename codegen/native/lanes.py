@@ -15,7 +15,7 @@ from graphc.codegen.native.nest import Nest, Span, by_name
 from graphc.codegen.native.spelling import VALUE, clause, combine
 from graphc.ir import loop
 
-LANES: Final = 64
+LANES: Final = 128
 LONG: Final = 512  # elements of a row, below which setting up the lanes costs more than it gains
 
 
