@@ -26,7 +26,7 @@ from graphc.ir.errors import UnsupportedOp
 from graphc.ir.loop import Access, Axis, Buffer, Expr, Guard, Kernel, Linear
 from graphc.ir.table import OPS
 
-_MOST_FILL: Final = 1 << 12  # elements of a constant array that stands for what is not there
+MOST_FILL: Final = 1 << 12  # elements of a constant array; GC_MOST_CHANNELS of graphc.h
 
 
 class Body:
@@ -149,13 +149,13 @@ class Body:
         if any(g.value.strides[axis] for p in expr.pieces for g in p.guards):
             return None
         size, ctype, block = self.axes[axis].size, stored.pop(), self.text.blocks[level - 1]
-        if size > _MOST_FILL or (expr.fill != 0 and ctype != VALUE[expr.dtype]):
+        if size > MOST_FILL or (expr.fill != 0 and ctype != VALUE[expr.dtype]):
             return None
         run = ""
         for piece in reversed(expr.pieces):
             start = replace(piece, strides=zeroed(piece.strides, axis))
             place, conditions = self.place(start)
-            rest = run or self._fill(ctype, expr, size)
+            rest = run or self.fill(ctype, expr, size)
             run = f"{' && '.join(conditions)} ? &{place} : {rest}" if conditions else f"&{place}"
         name = self.text.fresh("run")
         block.lines.append(f"const {ctype} *{name} = {run};")
@@ -169,8 +169,8 @@ class Body:
         added = blocks[level].axes - blocks[level - 1].axes
         return next(iter(added)) if len(added) == 1 else None
 
-    def _fill(self, ctype: str, expr: loop.Load, size: int) -> str:
-        """A constant array of the load's fill."""
+    def fill(self, ctype: str, expr: loop.Load, size: int) -> str:
+        """A constant array of the load's fill, for what is not there."""
         fill = literal(expr.fill, expr.dtype)
         key = (ctype, fill, size)
         if key not in self.fills:

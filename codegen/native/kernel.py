@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from graphc.codegen.native.body import zeroed
 from graphc.codegen.native.lanes import LANES, LONG, RowNest, has_position
 from graphc.codegen.native.matmul import emit_product
 from graphc.codegen.native.nest import by_name, is_let
@@ -260,7 +261,7 @@ class LoopNest(RowNest):
         for access in dict.fromkeys(e.pieces[0] for e in loads):
             buffer = self.place.buffers[access.buffer]
             if access.strides[axis] == 1 and access.strides[rows[-1]] and _is_large(buffer):
-                strides = tuple(0 if i == axis else s for i, s in enumerate(access.strides))
+                strides = zeroed(access.strides, axis)
                 offset = access.offset + access.strides[rows[-1]]
                 place, _ = self.body.place(replace(access, strides=strides, offset=offset))
                 lines.append(f"gc_fetch(&{place} + at, {LANES * buffer.dtype.itemsize});")
@@ -293,7 +294,7 @@ class LoopNest(RowNest):
     def _stream(self, stmt: loop.Store, array: str) -> str:
         """The line that stores a collected block past the cache to where it belongs."""
         (axis,) = self.kernel.reduced
-        strides = tuple(0 if i == axis else s for i, s in enumerate(stmt.access.strides))
+        strides = zeroed(stmt.access.strides, axis)
         place, _ = self.body.place(replace(stmt.access, strides=strides))
         self._streams = True
         return f"gc_stream(&{place} + at, {array}, lanes);"

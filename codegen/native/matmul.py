@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from graphc.codegen.axes import strides_of
-from graphc.codegen.native.body import Body, pointers, zeroed
+from graphc.codegen.native.body import MOST_FILL, Body, pointers, zeroed
 from graphc.codegen.native.product import Product, extent
 from graphc.codegen.native.spelling import VALUE, literal, loaded
 from graphc.codegen.native.text import KernelText, Place
@@ -25,7 +25,6 @@ GROUP = 64  # GC_GROUP of graphc.h
 _LEAST_RUN = 8  # numbers of a row that lie side by side, for rows to be read where they are
 _MOST_LINES = 1024  # cache lines of a few rows that lie across them, and stay in the cache
 _MOST_PARTIAL = 1 << 17  # GC_MOST_PARTIAL of graphc.h
-_MOST_CHANNELS = 1 << 12  # GC_MOST_CHANNELS of graphc.h
 
 
 def packed_bytes(kernel: Kernel, product: Product, buffers: Mapping[str, Buffer]) -> int:
@@ -90,7 +89,10 @@ class _Emitter:
         partial = 8 * m * wide if m * wide <= _MOST_PARTIAL else 0
         nbytes = p.dot.dtype.itemsize * partial
         scratch = max(packed_bytes(kernel, p, self.place.buffers), nbytes)
-        launch = f"GC_MATMUL{self.ending.upper()}(&{name}, b);"
+        call = f"GC_MATMUL{self.ending.upper()}"
+        if images:
+            call = "GC_CONVOLVE_KEPT" if self.place.kept else "GC_CONVOLVE"
+        launch = f"{call}(&{name}, b);"
         return KernelText([*self.functions, plan], [launch], scratch)
 
     # -- the first factor
@@ -104,7 +106,7 @@ class _Emitter:
         step = access.strides[last]
         plain = self.place.buffers[access.buffer].dtype is self.product.dot.dtype
         bounded = any(g.value.strides[last] for g in access.guards)
-        zeros = not access.guards or (a.fill == 0 and self.kernel.sizes[last] <= _MOST_CHANNELS)
+        zeros = not access.guards or (a.fill == 0 and self.kernel.sizes[last] <= MOST_FILL)
         one = len(self.product.depth) == 1
         near = step == 1 or (
             one and self.kernel.sizes[last] <= _MOST_LINES
@@ -120,8 +122,6 @@ class _Emitter:
         a, last = p.dot.a, p.depth[-1]
         assert isinstance(a, loop.Load)
         self._decode("batch", p.batch)
-        if a.pieces[0].guards:
-            text.line(f"static const {self.number} zeros[{kernel.sizes[last]}];")
         with ExitStack() as stack:
             stack.enter_context(text.block("for (long m = m0; m < m1; m++)", p.rows))
             self._decode("m", p.rows)
@@ -136,7 +136,10 @@ class _Emitter:
                 else replace(a.pieces[0], strides=zeroed(a.pieces[0].strides, last))
             )
             place, conditions = self.body.place(access)
-            when = f"{' && '.join(conditions)} ? &{place} : zeros" if conditions else f"&{place}"
+            when = f"&{place}"
+            if conditions:
+                zeros = self.body.fill(self.number, a, kernel.sizes[last])
+                when = f"{' && '.join(conditions)} ? {when} : {zeros}"
             index = self._depth_index(p.depth[:-1])
             at = "m - m0" if one else f"({index}) * (m1 - m0) + m - m0"
             text.line(f"rows[{at}] = {when};")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from graphc.codegen.native.body import MOST_FILL
 from graphc.codegen.native.product import Product, extent
 from graphc.ir import loop
 from graphc.ir.dtypes import float32
@@ -14,7 +15,6 @@ from graphc.ir.loop import Access, Buffer, Kernel
 EDGE: Final = 6  # of a patch of pixels
 POINTS: Final = EDGE * EDGE  # at which it is evaluated
 _WINDOWS = (3, 5)
-_MOST_CHANNELS = 1 << 12  # GC_MOST_CHANNELS of graphc.h
 _LEAST_COLUMNS = 16
 _LEAST_TILES = 8  # below, reading the filters' values, four times as many as taps, is the limit
 _LEAST_SAVED = 1.5  # of the multiplications: patches reach beyond small images
@@ -39,7 +39,7 @@ class Images:
         step = EDGE + 1 - self.window
         tiles = self.count * -(-self.high // step) * -(-self.wide // step)
         direct = self.count * self.high * self.wide * self.window**2
-        fit = self.channels % 16 == 0 and 16 <= self.channels <= _MOST_CHANNELS
+        fit = self.channels % 16 == 0 and 16 <= self.channels <= MOST_FILL
         return fit and tiles >= _LEAST_TILES and direct >= _LEAST_SAVED * tiles * POINTS
 
 

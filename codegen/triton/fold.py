@@ -10,11 +10,11 @@ from __future__ import annotations
 from graphc.codegen.triton.body import Term
 from graphc.codegen.triton.function import Function, blocks
 from graphc.codegen.triton.reduction import Reduction
-from graphc.codegen.triton.row import finish, lane_states, start_states
+from graphc.codegen.triton.row import row_statement, start_states
 from graphc.codegen.triton.schedule import Schedule
 from graphc.codegen.triton.tile import Dim
 from graphc.ir import loop
-from graphc.ir.loop import Fold, Let, Reduce
+from graphc.ir.loop import Fold
 
 
 def emit_fold(function: Function, plan: Schedule) -> int:
@@ -40,12 +40,7 @@ def emit_fold(function: Function, plan: Schedule) -> int:
         for load in _loads(kernel):
             body.load(load)
         for stmt in kernel.body:
-            if isinstance(stmt, Let):
-                body.let(stmt)
-            elif isinstance(stmt, Reduce):
-                lanes = lane_states(function, body, stmt, column)
-                finish(function, body, stmt, lanes, body.tile)
-            elif isinstance(stmt, Fold):
+            if isinstance(stmt, Fold):
                 (total,) = states[stmt.name]
                 reduction = Reduction.of(stmt)
                 value = reduction.prepare(body.whole(body.expr(stmt.value)))
@@ -53,8 +48,7 @@ def emit_fold(function: Function, plan: Schedule) -> int:
                     value = f"tl.where({row.mask}, {value}, {reduction.starts[0]})"
                 function.writer.line(f"{total} = {reduction.combine([total], [value])}")
             elif stmt not in kernel.fold_stores:
-                assert isinstance(stmt, loop.Store), stmt
-                body.store(stmt)
+                row_statement(function, body, stmt, column)
     _store_totals(function, plan, part, column, states)
     return blocks(function.size(kernel.parallel), 1)
 

@@ -48,15 +48,20 @@ def emit_row(function: Function, plan: Schedule) -> int:
     column = _column_dim(function, columns, "0", row)
     body = function.body(function.tile(row, column))
     for stmt in kernel.body:
-        if isinstance(stmt, Let):
-            body.let(stmt)
-        elif isinstance(stmt, Reduce):
-            states = lane_states(function, body, stmt, column)
-            finish(function, body, stmt, states, body.tile)
-        else:
-            assert isinstance(stmt, loop.Store), stmt
-            body.store(stmt)
+        row_statement(function, body, stmt, column)
     return blocks(function.size(kernel.parallel), plan.x)
+
+
+def row_statement(function: Function, body: Body, stmt: Stmt, column: Dim) -> None:
+    """A statement over a tile that has whole rows."""
+    if isinstance(stmt, Let):
+        body.let(stmt)
+    elif isinstance(stmt, Reduce):
+        states = lane_states(function, body, stmt, column)
+        finish(function, body, stmt, states, body.tile)
+    else:
+        assert isinstance(stmt, loop.Store), stmt
+        body.store(stmt)
 
 
 def emit_row_looped(function: Function, plan: Schedule) -> int:

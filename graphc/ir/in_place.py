@@ -59,11 +59,9 @@ def _reads_allow(kernel: Kernel, old: str, store: loop.Store) -> bool:
 
 def _first_write(kernel: Kernel, store: loop.Store) -> int:
     """Position of the first statement that may write to the stored buffer."""
+    source = store.value.name if isinstance(store.value, loop.Ref) else ""
     for n, stmt in enumerate(kernel.body):
-        is_source = isinstance(store.value, loop.Ref) and not isinstance(
-            stmt, (loop.Store, loop.Call)
-        )
-        if stmt is store or (is_source and stmt.name == store.value.name):  # type: ignore[union-attr]
+        if stmt is store or getattr(stmt, "name", None) == source:
             return n
     raise AssertionError("the store is not of this kernel")
 

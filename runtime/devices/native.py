@@ -45,7 +45,6 @@ class _Host(ctypes.Structure):
         ("team", ctypes.c_void_p),
         ("scratch", ctypes.c_void_p),
         ("threads", ctypes.c_long),
-        ("winograd", ctypes.c_long),
     )
 
 
@@ -117,21 +116,20 @@ class NativeExecutable:
     ) -> None:
         assert program.plan is not None, "a program is planned before it is loaded"
         wanted = routines_of(module.text, settings)
-        team().want(wanted)
+        team().want(wanted.values())
         self._library = build(texts, settings=settings)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
         self._slots: Mapping[str, int] = module.launches["slots"]
-        self._kept: list[Any] = [aligned_bytes(program.plan.arena_bytes)]
+        self._arena = aligned_bytes(program.plan.arena_bytes)
         self._scratch = aligned_bytes(module.scratch_bytes)
         self._host = _Host(
             address_of(team().library().gc_parallel),
-            *(team().routine(name) if name in wanted else None for name in ROUTINES),
+            *(team().routine(wanted[name]) if name in wanted else None for name in ROUTINES),
             self._routines.function,
             None,
             self._scratch.ctypes.data,
             settings.threads,
-            ("off", "inference", "always").index(settings.winograd),
         )
         self._table = (ctypes.c_void_p * (len(self._slots) + 1))(ctypes.addressof(self._host))
         self._fixed: dict[str, np.ndarray] = {}
@@ -149,7 +147,7 @@ class NativeExecutable:
 
     def _bind(self, program: Program, variables: Mapping[str, Any]) -> None:
         """The addresses that stay: variables, constants, temporaries, the counter."""
-        plan, arena = program.plan, self._kept[0]
+        plan, arena = program.plan, self._arena
         assert plan is not None
         every = {**program.buffers, **inner_constants(program)}
         for name, buffer in every.items():
@@ -175,11 +173,10 @@ class NativeExecutable:
         followed: dict[int, None] = {}
         # one block: each by itself would take whole huge pages
         sizes = [-(-kept.nbytes // _LINE) * _LINE for kept in kept_by.values()]
-        block = aligned_bytes(sum(sizes))
-        self._kept.append(block)
+        self._packed = aligned_bytes(sum(sizes))
         starts = accumulate(sizes, initial=0)
         for (name, kept), start in zip(kept_by.items(), starts, strict=False):
-            memory = block[start : start + kept.nbytes]
+            memory = self._packed[start : start + kept.nbytes]
             self._table[self._slots[name]] = memory.ctypes.data
             own = [self._fixed[n].ctypes.data for n in kept.sources & {*program.variables}]
             followed.update(dict.fromkeys(own))
@@ -313,7 +310,7 @@ class NativeDevice(HostMemory):
 
     def want_libraries(self, program: Program, settings: Settings) -> None:
         """Build what programs share, as far as this one needs it, as if it were the first."""
-        Team().want(routines_of(emit(program).text, settings))
+        Team().want(routines_of(emit(program).text, settings).values())
 
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its C source."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from graphc.ir.settings import Settings
@@ -22,17 +21,20 @@ ROUTINES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "matmul": ("gc_multiply", ("matmul.c",)),
     "matmul_f64": ("gc_multiply", ("matmul.c", "-DGC_FLOAT64")),
     "convolve": ("gc_convolve", ("winograd.c",)),
+    "convolve_kept": ("gc_convolve", ("winograd.c",)),
     "attend": ("gc_attend", ("attention.c",)),
     "attend_backward": ("gc_attend_backward", ("attention.c",)),
 }
-_CONVOLUTIONS: Final = {"inference": r"\.kept = [1-9]\d*,\s+\.high = ", "always": r"\.high = "}
+# by the setting `winograd`, which convolutions are computed as the products that they are
+_AS_PRODUCTS: Final[Mapping[str, Sequence[str]]] = {
+    "off": ("convolve", "convolve_kept"), "inference": ("convolve",), "always": (),
+}  # fmt: skip
 
 
-def routines_of(text: str, settings: Settings) -> list[str]:
-    """Which of them a program calls."""
-    calls = {name: rf"GC_{name.upper()}\(" for name in ROUTINES}
-    calls["convolve"] = _CONVOLUTIONS.get(settings.winograd, r"\A\Z")
-    return [name for name, pattern in calls.items() if re.search(pattern, text)]
+def routines_of(text: str, settings: Settings) -> dict[str, str]:
+    """By the name under which a program calls it, each routine that it needs."""
+    called = [name for name in ROUTINES if f"GC_{name.upper()}(" in text]
+    return {n: "matmul" if n in _AS_PRODUCTS[settings.winograd] else n for n in called}
 
 
 class Team:

@@ -18,8 +18,8 @@ from graphc.codegen.triton.schedule import dot_axes
 from graphc.ir import loop
 from graphc.ir.attention import scale_of
 from graphc.ir.loop import Access, Buffer, Dot, Kernel, Load, Program, Ref, Store
+from graphc.runtime.devices.triton_routines import Attrs, Routine, Tensor
 
-Tensor = Any  # torch is imported late
 _LEAST_WORK = 1 << 15  # multiplications below which a library call is no better
 
 
@@ -134,34 +134,15 @@ def _matrix(kernel: Kernel, access: Access, axes: Sequence[int | None]) -> Matri
 # -- attention
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """out = torch's attention of q, k, v and a mask, all of rank 4."""
+def _attention(attrs: Attrs, q: Tensor, k: Tensor, v: Tensor, *masks: Tensor) -> Sequence[Tensor]:
+    """Of tensors of rank 4."""
+    from torch.nn import functional
 
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    mask: Tensor | None
-    out: Tensor
-    causal: bool
-    scale: float
-
-    def __call__(self) -> None:
-        """Compute it."""
-        self.out.copy_(self.computed())
-
-    def computed(self) -> Tensor:
-        """The result in new memory; also what loads the library's routine before a capture."""
-        from torch.nn import functional
-
-        return functional.scaled_dot_product_attention(
-            self.q, self.k, self.v, self.mask, is_causal=self.causal, scale=self.scale
-        )
+    mask = masks[0] if masks else None
+    return [functional.scaled_dot_product_attention(q, k, v, mask, **attrs)]
 
 
-def attention_of(
-    kernel: Kernel, program: Program, tensors: Mapping[str, Tensor]
-) -> Attention | None:
+def attention_of(kernel: Kernel, program: Program, tensors: Mapping[str, Tensor]) -> Routine | None:
     """The kernel as torch's attention, or None where it is something else."""
     if kernel.form != "call":
         return None
@@ -173,13 +154,11 @@ def attention_of(
 
     attrs = dict(stmt.attrs)
     shapes = [(1,) * (4 - len(s)) + tuple(s) for s in attrs["shapes"]]
-    given = [tensors[n].view(s) for n, s in zip(stmt.inputs, shapes, strict=True)]
+    q, k, v, *masks = [tensors[n].view(s) for n, s in zip(stmt.inputs, shapes, strict=True)]
+    masks = [m.view(torch.bool) if m.dtype == torch.int8 else m for m in masks]  # bools in memory
     out = tensors[stmt.outputs[0]].view(*shapes[0][:3], shapes[2][3])
-    q, k, v, *masks = given
-    mask = masks[0] if masks else None
-    if mask is not None and mask.dtype == torch.int8:  # as bools lie in memory
-        mask = mask.view(torch.bool)
-    return Attention(q, k, v, mask, out, attrs["causal"], scale_of(attrs, shapes[0][3]))
+    given = {"is_causal": attrs["causal"], "scale": scale_of(attrs, shapes[0][3])}
+    return Routine(_attention, given, (q, k, v, *masks), (out,))
 
 
 def _takes(stmt: loop.Call, program: Program) -> bool:

@@ -25,6 +25,7 @@ from graphc.codegen.triton.schedule import Schedule
 from graphc.ir import loop
 from graphc.ir.loop import Buffer, Kernel, MemoryPlan, Program
 from graphc.ir.settings import Settings
+from graphc.runtime.devices.native_build import cache_folder
 from graphc.runtime.devices.triton_library import find_matmul
 
 if TYPE_CHECKING:
@@ -153,8 +154,7 @@ def _alone(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Program:
 
 def cache_file(settings: Settings) -> Path:
     """Where results are kept: in the folder of compiled programs."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(settings.native_cache or Path(base) / "graphc") / "tuning.json"
+    return cache_folder(settings) / "tuning.json"
 
 
 class _Store:
@@ -201,7 +201,6 @@ class _Store:
             return
         every = self._read()
         every[self.label] = {**every.get(self.label, {}), **self.new}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(every, indent=1), encoding="utf-8")
         os.replace(temporary, self.path)

@@ -106,17 +106,6 @@ static void multiply(rows_at a, long count, long depth, const float *panels, lon
         }
 }
 
-/* e^x for x that is not above 0 by more than rounding; below the normal numbers it is 0 */
-GC_INLINE float exp_of_difference(float x) {
-    float shifted = GC_FMA_F32(x, GC_LOG2E_F32, GC_ROUND_F32);
-    float n = shifted - GC_ROUND_F32;
-    float r = GC_FMA_F32(n, -GC_LN2_HIGH_F32, x);
-    r = GC_FMA_F32(n, -GC_LN2_LOW_F32, r);
-    float y = 1.0f + GC_FMA_F32(r * r, gc_expm1_polynomial(r), r);
-    y *= gc_power_of_2_f32((int32_t)(gc_bits_of(shifted) - 0x4b400000u));
-    return x < -87.0f ? 0.0f : y; /* NaN stays */
-}
-
 /* Where a head's mask begins: its leading dims may be 1. */
 static long mask_start(const gc_attention *p, long head) {
     long at = 0;
@@ -174,11 +163,11 @@ static void exponentials(float *s, long count, float factor, float *top, float *
     float shift = most == -GC_INF_F32 ? 0 : most;
 #pragma omp simd reduction(+ : total)
     for (long j = 0; j < count; j++) {
-        s[j] = exp_of_difference(GC_FMA_F32(s[j], factor, -shift));
+        s[j] = gc_exp_f32(GC_FMA_F32(s[j], factor, -shift));
         total += s[j];
     }
     if (!first && most > *top) {
-        float less = exp_of_difference(*top - shift);
+        float less = gc_exp_f32(*top - shift);
         *sum *= less;
         for (long i = 0; i < e; i++) result[i] *= less;
     }
@@ -327,7 +316,7 @@ static void probabilities(const attend_t *job, const head_t *h, long row, long r
         long count = taken(p, row + r, key, used);
         finish_scores(job, x, h->start, row + r, key, count);
         for (long j = 0; j < count; j++) {
-            x[j] = exp_of_difference(GC_FMA_F32(x[j], factor, -known));
+            x[j] = gc_exp_f32(GC_FMA_F32(x[j], factor, -known));
             dx[j] = x[j] * (dx[j] - delta) * scale;
         }
         for (long j = count; j < used; j++) x[j] = dx[j] = 0;

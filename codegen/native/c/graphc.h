@@ -87,13 +87,13 @@ typedef struct gc_host {
     void (*matmul)(const gc_matmul *plan, gc_buffers b);
     void (*matmul_f64)(const gc_matmul_f64 *plan, gc_buffers b);
     void (*convolve)(const gc_matmul *plan, gc_buffers b);
+    void (*convolve_kept)(const gc_matmul *plan, gc_buffers b); /* with filters that stay */
     void (*attend)(const gc_attention *plan, gc_buffers b);
     void (*attend_backward)(const gc_attention *plan, gc_buffers b);
     int (*call)(long routine, void *const *arrays);
     void *team;
     void *scratch;
     long threads;
-    long winograd; /* convolutions with fewer multiplications: 1 if filters are kept, 2 all */
 } gc_host;
 
 /* Slot 0 of every table of buffers. */
@@ -103,6 +103,8 @@ typedef struct gc_host {
 
 #define GC_MATMUL(plan, b) GC_HOST(b)->matmul(plan, b)
 #define GC_MATMUL_F64(plan, b) GC_HOST(b)->matmul_f64(plan, b)
+#define GC_CONVOLVE(plan, b) GC_HOST(b)->convolve(plan, b)
+#define GC_CONVOLVE_KEPT(plan, b) GC_HOST(b)->convolve_kept(plan, b)
 #define GC_ATTEND(plan, b) GC_HOST(b)->attend(plan, b)
 #define GC_ATTEND_BACKWARD(plan, b) GC_HOST(b)->attend_backward(plan, b)
 

@@ -180,12 +180,6 @@ static void by_rows(const plan_t *p, gc_buffers b, job_t *job, long serial) {
 /* Scratch memory: the packed columns, or 8 times the results when they are few. */
 void gc_multiply(const plan_t *p, gc_buffers b) {
     const gc_host *host = GC_HOST(b);
-#ifndef GC_FLOAT64
-    if (p->channels && host->winograd > (p->kept ? 0 : 1)) {
-        host->convolve(p, b);
-        return;
-    }
-#endif
     long groups = (p->n + GC_GROUP - 1) / GC_GROUP, tasks = p->batch * groups;
     job_t job = {.p = p, .b = b, .packed = host->scratch, .groups = groups};
     double work = (double)p->m * (double)p->n * (double)p->k * (double)p->batch;
