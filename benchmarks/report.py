@@ -186,6 +186,8 @@ def markdown(contents: Mapping[str, Any]) -> str:
         f"Written by `make bench`. {versions}.", "",
         f"Limits: {limits['bytes_per_s'] / 1e9:.1f} GB/s (triad), "
         f"{limits['flops_per_s'] / 1e9:.0f} GFLOP/s (multiply-add).",
+        "A row's limit is the time for what its definition reads, writes and multiplies; who "
+        "multiplies less (Winograd's convolutions) may go beyond.",
         *notes, "",
         "## Milliseconds per step (median of rounds)", "", *_times(rows, names), "",
         *([f"Geometric mean of best peer / graphc: {mean:.2f}", ""] if mean else []),
