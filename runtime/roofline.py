@@ -114,7 +114,8 @@ def launches_of(kernel: Kernel, program: Program, options: Options) -> int:
     from graphc.codegen.triton import emit_kernel
 
     if not kernel.programs:
-        return len(emit_kernel(kernel, program.buffers, options).launch.stages)
+        launch = emit_kernel(kernel, program.buffers, options).launch
+        return len(launch.stages) + (launch.library is not None)
     inside = [sum(launches_of(k, p, options) for k in p.kernels) for p in kernel.programs]
     (stmt,) = kernel.body
     return inside[0] * max(stmt.trips, 1) if isinstance(stmt, loop.Repeat) else max(inside)

@@ -46,7 +46,8 @@ class GpuTarget:
         """What is emitted for it."""
         from graphc.codegen.triton import Options
 
-        return Options(tf32=settings.tf32, processors=PROCESSORS[self.arch])
+        processors = PROCESSORS[self.arch]
+        return Options(settings.tf32, libraries=settings.libraries, processors=processors)
 
     def sources(self, program: Program, settings: Settings) -> Mapping[str, str]:
         """Per kernel name, its Triton source."""

@@ -7,19 +7,17 @@ order. Sizes stay within what the rules allow, so that nothing spills that would
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from graphc.codegen.triton.contraction import divided, dot_of, uses_tensor_dot
 from graphc.codegen.triton.function import pow2
 from graphc.codegen.triton.launch import Options
-from graphc.codegen.triton.schedule import (
-    PERSISTENT_LANES,
-    Schedule,
-    schedule,
-    uses_tensor_dot,
-)
+from graphc.codegen.triton.library import library_call
+from graphc.codegen.triton.schedule import MOST_CHUNKS, PERSISTENT_LANES, Schedule, schedule
 from graphc.ir import loop
 from graphc.ir.dtypes import float32
 from graphc.ir.loop import Access, Buffer, Kernel
@@ -35,9 +33,12 @@ def candidates(
     kernel: Kernel, buffers: Mapping[str, Buffer], options: Options
 ) -> tuple[Schedule, ...]:
     """What is worth measuring, for a kernel whose axes are in order and collapsed."""
-    rule = schedule(kernel, buffers, replace(options, schedules={}))
-    more = _dots(kernel, rule, options) if rule.recipe == "dot" else _tiles(rule)
-    return tuple(dict.fromkeys([rule, *more, *_persistent(kernel, rule)]))
+    rule = schedule(kernel, buffers, options)
+    if kernel.form == "dot":
+        more = _dots(kernel, buffers, options)
+    else:
+        more = itertools.chain(_tiles(rule), _persistent(kernel, rule))
+    return tuple(dict.fromkeys([rule, *more]))
 
 
 def _persistent(kernel: Kernel, rule: Schedule) -> Iterator[Schedule]:
@@ -76,11 +77,20 @@ def _sizes(rule: Schedule) -> Iterator[Schedule]:
             yield replace(rule, chunks=rule.chunks // 2)
 
 
-def _dots(kernel: Kernel, rule: Schedule, options: Options) -> Iterator[Schedule]:
-    """Other tiles, steps and depths of the pipeline; those without tensor cores stay small."""
-    dtype = next(s for s in kernel.body if isinstance(s, loop.Dot)).a.dtype
+def _dots(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Iterator[Schedule]:
+    """The library and a kernel of our own: other tiles, other chunks, other depths of the pipeline;
+    those without tensor cores stay small."""
+    parts = divided(kernel, buffers) if options.libraries else None
+    if parts is not None and library_call(parts.product) is not None:
+        yield Schedule("library")
+    rule = schedule(kernel, buffers, replace(options, libraries=False))
+    yield rule
+    dtype = dot_of(kernel).a.dtype
     if not uses_tensor_dot(dtype):
         return
+    for chunks in (rule.chunks // 2, rule.chunks * 2):
+        if 1 <= chunks <= MOST_CHUNKS:
+            yield replace(rule, chunks=chunks)
     exact = dtype is float32 and not options.tf32
     for x in _DOT_SIDES:
         for y in _DOT_SIDES:
@@ -105,7 +115,8 @@ def tuning_key(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) 
     body = tuple(loop.map_accesses(s, renamed, lambda i: i) for s in kernel.body)
     plain = replace(kernel, name="k", covers=(), where=(), body=body)
     types = [f"{names[n]}: {buffers[n].dtype}[{buffers[n].size}]" for n in names]
-    text = "\n".join([loop.format_kernel(plain), *types, str((options.tf32, options.processors))])
+    kind = str((options.tf32, options.libraries, options.processors))
+    text = "\n".join([loop.format_kernel(plain), *types, kind])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

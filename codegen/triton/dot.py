@@ -10,64 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphc.codegen.triton.body import Body, Term
+from graphc.codegen.triton.contraction import dot_axes, dot_of, uses_tensor_dot
 from graphc.codegen.triton.flat import statements
 from graphc.codegen.triton.function import Function, blocks
 from graphc.codegen.triton.names import triton_type
-from graphc.codegen.triton.schedule import Schedule, dot_axes, uses_tensor_dot
+from graphc.codegen.triton.schedule import Schedule
 from graphc.codegen.triton.tile import Dim
 from graphc.ir import loop
 from graphc.ir.dtypes import bfloat16, float32
-from graphc.ir.loop import Dot, Kernel, Let, Reduce
+from graphc.ir.loop import Dot
 
 GROUP = 8  # row tiles that walk the columns together, so that they share them in the L2 cache
-
-
-def prepared(kernel: Kernel) -> Kernel:
-    """The kernel ready for a recipe.
-
-    Lets before the dot are substituted into it. A matrix times a vector is no dot but a row
-    reduction of products: a tile would be all padding.
-    """
-    if kernel.form != "dot":
-        return kernel
-    kernel = _with_inlined_lets(kernel)
-    rows, columns = dot_axes(kernel)[:2]
-    return kernel if rows and columns else _as_reduction(kernel)
-
-
-def _with_inlined_lets(kernel: Kernel) -> Kernel:
-    values: dict[str, loop.Expr] = {}
-    body: list[loop.Stmt] = []
-
-    def expand(expr: loop.Expr) -> loop.Expr:
-        return values.get(expr.name, expr) if isinstance(expr, loop.Ref) else expr
-
-    for stmt in kernel.body:
-        if isinstance(stmt, Let) and not any(isinstance(s, Dot) for s in body):
-            values[stmt.name] = loop.map_expr(stmt.value, expand)
-        else:
-            body.append(loop.map_stmt(stmt, expand))
-    return replace(kernel, body=tuple(body))
-
-
-def _as_reduction(kernel: Kernel) -> Kernel:
-    def change(stmt: loop.Stmt) -> loop.Stmt:
-        if not isinstance(stmt, Dot):
-            return stmt
-        wide = [_cast(e, stmt) for e in (stmt.a, stmt.b)]
-        product = loop.Apply("multiply", tuple(wide), stmt.dtype)
-        return Reduce(stmt.name, "sum", product, stmt.dtype)
-
-    return replace(kernel, body=tuple(change(s) for s in kernel.body))
-
-
-def _cast(expr: loop.Expr, dot: Dot) -> loop.Expr:
-    return expr if expr.dtype is dot.dtype else loop.Apply("cast", (expr,), dot.dtype)
 
 
 def emit_dot(function: Function, plan: Schedule) -> int:
     """Write the function; the number of programs."""
     rows, columns, summed, batch = dot_axes(function.kernel)
+    dot = dot_of(function.kernel)
     m, n = function.constant("M", plan.x), function.constant("N", plan.y)
     k = function.constant("K", plan.k)
     high, wide = blocks(function.size(rows), plan.x), blocks(function.size(columns), plan.y)
@@ -76,11 +35,11 @@ def emit_dot(function: Function, plan: Schedule) -> int:
     starts = ["0" if t == "0" else f"{t} * {w}" for t, w in zip(inner, (m, n), strict=True)]
     row = function.tiled_dim(rows, "m", starts[0], m, plan.x, "[:, None]")
     column = function.tiled_dim(columns, "n", starts[1], n, plan.y, "[None, :]")
-    dot = next(s for s in function.kernel.body if isinstance(s, Dot))
     title = function.titles.get(dot.name, "dot")
     acc = function.namer.fresh(f"{title}_acc")
     function.writer.line(f"{acc} = tl.zeros([{m}, {n}], {triton_type(dot.dtype)})")
-    with function.writer.block(f"for k0 in range(0, {function.size(summed)}, {k}):"):
+    span = _span(function, plan, f"pid // {outer.size // plan.chunks * high * wide}")
+    with function.writer.block(f"for k0 in range({span}, {k}):"):
         left = function.tiled_dim(summed, "k", "k0", k, plan.k, "[None, :]")
         a = _operand(function, function.body(function.tile(outer, row, left)), dot.a, left)
         right = function.tiled_dim(summed, "k", "k0", k, plan.k, "[:, None]")
@@ -90,6 +49,17 @@ def emit_dot(function: Function, plan: Schedule) -> int:
     body.names[dot.name] = Term(acc, body.tile.every, True)
     _epilogue(function, body)
     return outer.size * high * wide
+
+
+def _span(function: Function, plan: Schedule, chunk: str) -> str:
+    """From where to where a program sums: all, or a chunk of whole steps, perhaps an empty one."""
+    size = function.size(function.kernel.reduced)
+    if plan.chunks == 1:
+        return f"0, {size}"
+    steps = blocks(blocks(size, plan.k), plan.chunks)
+    start = function.namer.fresh("start")
+    function.writer.line(f"{start} = {chunk} * {steps * plan.k}")
+    return f"{start}, tl.minimum({start} + {steps * plan.k}, {size})"
 
 
 def _tile_numbers(function: Function, high: int, wide: int, batched: bool) -> tuple[str, str]:

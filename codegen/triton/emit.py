@@ -10,15 +10,18 @@ from graphc.codegen.axes import simplified
 from graphc.codegen.module import Module
 from graphc.codegen.triton.attention import emit_attention
 from graphc.codegen.triton.candidates import tuning_key
-from graphc.codegen.triton.dot import emit_dot, prepared
+from graphc.codegen.triton.contraction import Divided, divided, divided_sums, prepared
+from graphc.codegen.triton.dot import emit_dot
 from graphc.codegen.triton.flat import emit_flat, emit_tiled
 from graphc.codegen.triton.fold import emit_fold
 from graphc.codegen.triton.function import Function
 from graphc.codegen.triton.launch import Launch, Options, Stage, Workspace
 from graphc.codegen.triton.levels import passes_of
+from graphc.codegen.triton.library import library_call
 from graphc.codegen.triton.prelude import HEADER, prelude
 from graphc.codegen.triton.row import emit_row, emit_row_looped, emit_split, split_workspaces
 from graphc.codegen.triton.schedule import Schedule, schedule
+from graphc.ir import loop
 from graphc.ir.loop import Buffer, Call, Kernel, Program
 
 _ONE_PASS = {
@@ -70,6 +73,10 @@ def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     plan = _plan(ready, buffers, options)
     if plan.recipe == "split":
         return _emit_split(kernel, ready, plan, buffers, options)
+    if plan.recipe == "library":
+        return _emit_library(kernel, ready, plan, buffers, options)
+    if plan.recipe == "dot" and plan.chunks > 1:
+        return _emit_split_dot(kernel, ready, plan, buffers, options)
     function = Function(ready, buffers, options)
     grid = _ONE_PASS[plan.recipe](function, plan)
     stage = _stage(kernel.name, grid, function, plan)
@@ -124,6 +131,59 @@ def _emit_split(
     )
 
 
+# -- products in two
+
+
+def _emit_library(
+    kernel: Kernel, ready: Kernel, plan: Schedule, buffers: Mapping[str, Buffer], options: Options
+) -> _Emitted:
+    """A library's product or convolution, and a kernel for what is computed of it, if anything."""
+    parts = divided(ready, buffers)
+    call = parts and library_call(parts.product)
+    assert parts and call, kernel
+    header = _header(kernel, buffers, f"library: {call}{_note(plan)}")
+    if parts.space is None:
+        return _Emitted(header, Launch(kernel.name, "library", library=call))
+    text, stages = _emit_rest(kernel, parts, buffers, options)
+    launch = Launch(kernel.name, "library", stages, (parts.space,), library=call)
+    return _Emitted(header + text, launch)
+
+
+def _emit_split_dot(
+    kernel: Kernel, ready: Kernel, plan: Schedule, buffers: Mapping[str, Buffer], options: Options
+) -> _Emitted:
+    """Chunks of the sums side by side; then their totals, and what is computed of them."""
+    parts = divided_sums(ready, buffers, plan.chunks)
+    assert parts.space is not None
+    function = Function(parts.product, _with_space(buffers, parts), options)
+    name = f"{kernel.name}_sums"
+    stage = _stage(name, emit_dot(function, plan), function, plan)
+    text, stages = _emit_rest(kernel, parts, buffers, options)
+    header = _header(kernel, buffers, _summary(plan))
+    launch = Launch(kernel.name, "split_dot", (stage, *stages), (parts.space,))
+    return _Emitted(f"{header}{function.text(name)}\n\n{text}", launch)
+
+
+def _emit_rest(
+    kernel: Kernel, parts: Divided, buffers: Mapping[str, Buffer], options: Options
+) -> tuple[str, tuple[Stage, ...]]:
+    """The kernel of what is computed of the sums, whose schedule is by rule, in one launch."""
+    assert parts.rest is not None
+    name, known = f"{kernel.name}_rest", _with_space(buffers, parts)
+    function, plan, grid = _emit_one(simplified(parts.rest), known, options)
+    return f"# {_summary(plan)}\n{function.text(name)}", (_stage(name, grid, function, plan),)
+
+
+def _with_space(buffers: Mapping[str, Buffer], parts: Divided) -> Mapping[str, Buffer]:
+    """The buffers, and the workspace as one of them."""
+    space = parts.space
+    assert space is not None
+    return {**buffers, space.name: Buffer(space.name, space.dtype, (space.size,), loop.TEMPORARY)}
+
+
+# -- loops and branches
+
+
 def _emit_control(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> _Emitted:
     """The kernels inside a loop or branch; what runs them is the loader's."""
     texts, programs = [_header(kernel, buffers, kernel.form)], []
@@ -148,7 +208,8 @@ def _emit_group(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     arguments = list(dict.fromkeys((*kernel.inputs, *kernel.outputs)))
     for number, part in enumerate(kernel.parts):
         name = f"{kernel.name}_part{number}"
-        function, plan, grid = _emit_part(part, buffers, options)
+        ready = simplified(prepared(part))
+        function, plan, grid = _emit_one(ready, buffers, options, is_part=True)
         warps = max(warps, plan.num_warps)
         header = _header(part, buffers, _summary(plan))
         texts.append(header + function.text(name))
@@ -166,15 +227,14 @@ def _emit_group(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     return _Emitted("\n\n".join(texts), Launch(kernel.name, "group", (stage,)))
 
 
-def _emit_part(
-    part: Kernel, buffers: Mapping[str, Buffer], options: Options
+def _emit_one(
+    ready: Kernel, buffers: Mapping[str, Buffer], options: Options, is_part: bool = False
 ) -> tuple[Function, Schedule, int]:
-    ready = simplified(prepared(part))
-    # parts share one launch: a split, which needs several, becomes a loop
-    plan = schedule(ready, buffers, options)
-    if plan.recipe == "split":
-        plan = replace(plan, recipe="row_looped", chunks=1)
-    function = Function(ready, buffers, options, is_part=True)
+    """A kernel in one launch, of which it may be a part: what is split by rule becomes a loop."""
+    plan = schedule(ready, buffers, replace(options, libraries=False))
+    recipe = "row_looped" if plan.recipe == "split" else plan.recipe
+    plan = replace(plan, recipe=recipe, chunks=1)
+    function = Function(ready, buffers, options, is_part)
     return function, plan, _ONE_PASS[plan.recipe](function, plan)
 
 
@@ -187,11 +247,15 @@ def _summary(plan: Schedule) -> str:
         "row": f"{plan.x} rows of {plan.y} lanes",
         "fold": f"{plan.x} rows of {plan.y} lanes a step",
         "row_looped": f"{plan.x} rows, steps of {plan.y}",
-        "split": f"{plan.x} rows, steps of {plan.y}, {plan.chunks} chunks",
+        "split": f"{plan.x} rows, steps of {plan.y}",
         "dot": f"tiles of {plan.x} x {plan.y} x {plan.k}",
     }  # fmt: skip
-    note = f"; {plan.note}" if plan.note else ""
-    return f"{plan.recipe}: {sizes[plan.recipe]}, {plan.num_warps} warps{note}"
+    chunks = f", {plan.chunks} chunks" if plan.chunks > 1 else ""
+    return f"{plan.recipe}: {sizes[plan.recipe]}{chunks}, {plan.num_warps} warps{_note(plan)}"
+
+
+def _note(plan: Schedule) -> str:
+    return f"; {plan.note}" if plan.note else ""
 
 
 def _header(kernel: Kernel, buffers: Mapping[str, Buffer], summary: str) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.ir.dtypes import DType
+
+if TYPE_CHECKING:
+    from graphc.codegen.triton.library import LibraryCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +19,11 @@ class Options:
     `schedules` are by measurement instead of rule, by the kernel's key (see candidates.py).
     `tf32` lets tensor cores round float32 operands to 10 bits of mantissa; `interpret` avoids
     what Triton's interpreter cannot do; `processors` is the number of streaming multiprocessors
-    that a launch should keep busy.
+    that a launch should keep busy; with `libraries`, cuBLAS and cuDNN compute where they win.
     """
 
     tf32: bool = False
+    libraries: bool = False
     interpret: bool = False
     processors: int = 132
     schedules: Mapping[str, Any] = field(default_factory=dict)
@@ -37,6 +41,19 @@ class Workspace:
     def nbytes(self) -> int:
         """Bytes."""
         return self.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A strided view of a flat buffer or workspace."""
+
+    buffer: str
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.buffer}[{', '.join(map(str, self.sizes))}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +82,12 @@ def most_registers(num_warps: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How one kernel of a program runs: stages in order, over common workspaces."""
+    """How one kernel of a program runs: a library's call, if any, then stages in order, over
+    common workspaces."""
 
     kernel: str
     recipe: str
     stages: tuple[Stage, ...] = ()
     workspaces: tuple[Workspace, ...] = ()
     programs: tuple[Mapping[str, Launch], ...] = ()  # of a loop or branch: the kernels inside
+    library: LibraryCall | None = None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from graphc.codegen.triton.contraction import divided, dot_of, dot_sizes, uses_tensor_dot
 from graphc.codegen.triton.function import blocks, pow2, stores_of
 from graphc.codegen.triton.launch import Options
+from graphc.codegen.triton.library import library_call
 from graphc.ir import loop
 from graphc.ir.dtypes import DType, float32
 from graphc.ir.loop import Access, Buffer, Kernel
@@ -22,6 +24,13 @@ FOLD_LANES = 4096  # lanes of the rows that one step of a fold walks
 ROW_LANES = 2048  # lanes of a tile of several short rows, and of one step of a looped row
 SPLIT_SPACE = 1 << 16  # elements from which a reduction with few rows is split
 TILED_SIDE = 32  # of a transposing tile
+SPLIT_STEPS = 32  # of a product's loop from which a second launch is less than what it saves
+CHUNK_STEPS = 8  # of that loop, at least, in each piece of its sums
+MOST_CHUNKS = 32
+# An H200's speeds of 16-bit and of exact float32 products over that of its memory; and what our
+# kernels reach of the library's. The shares are estimates: `autotune` measures instead.
+TENSOR_WORK_PER_BYTE, TENSOR_SHARE = 184.0, 0.85
+EXACT_WORK_PER_BYTE, EXACT_SHARE = 14.0, 0.6
 _SMALL = 4096  # elements below which the order of loads does not matter
 
 
@@ -49,7 +58,7 @@ def schedule(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) ->
         case "fold":
             return _fold(kernel, buffers)
         case "dot":
-            return _dot(kernel, options)
+            return _dot(kernel, buffers, options)
     raise AssertionError(f"{kernel.form} kernels have no schedule")
 
 
@@ -161,10 +170,16 @@ def _fold(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Schedule:
 # -- dots
 
 
-def _dot(kernel: Kernel, options: Options) -> Schedule:
-    m, n, k = (math.prod(kernel.axes[i].size for i in g) for g in dot_axes(kernel)[:3])
-    batch = math.prod(kernel.axes[i].size for i in dot_axes(kernel)[3])
-    dtype = next(s for s in kernel.body if isinstance(s, loop.Dot)).a.dtype
+def _dot(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Schedule:
+    if options.libraries and _library_wins(kernel, buffers, options):
+        return Schedule("library")
+    tile = _dot_tile(kernel, options)
+    return replace(tile, chunks=_dot_chunks(kernel, tile, options))
+
+
+def _dot_tile(kernel: Kernel, options: Options) -> Schedule:
+    m, n, k, batch = dot_sizes(kernel)
+    dtype = dot_of(kernel).a.dtype
     if not uses_tensor_dot(dtype):
         return Schedule("dot", 16, 16, 8, num_warps=4)
     half = dtype is not float32
@@ -183,16 +198,36 @@ def _dot(kernel: Kernel, options: Options) -> Schedule:
     return Schedule("dot", x, y, step, num_warps=warps, num_stages=3)
 
 
-def uses_tensor_dot(dtype: DType) -> bool:
-    """True when `tl.dot` takes the dtype; others multiply and sum."""
-    return dtype.is_floating and dtype.bits <= 32
+def _dot_chunks(kernel: Kernel, tile: Schedule, options: Options) -> int:
+    """Into how many pieces the sums are split, so that all processors have work (split-K)."""
+    m, n, k, batch = dot_sizes(kernel)
+    tiles, steps = batch * blocks(m, tile.x) * blocks(n, tile.y), blocks(k, tile.k)
+    if tiles * 2 > options.processors or steps < SPLIT_STEPS:
+        return 1
+    return min(2 * options.processors // tiles, steps // CHUNK_STEPS, MOST_CHUNKS)
 
 
-def dot_axes(kernel: Kernel) -> tuple[list[int], list[int], list[int], list[int]]:
-    """The axes of rows (in the first operand only), columns, the summed ones, the batch."""
-    dot = next(s for s in kernel.body if isinstance(s, loop.Dot))
-    a, b = (loop.axes_used(e, {}) for e in (dot.a, dot.b))
-    rows = [i for i in kernel.parallel if i in a and i not in b]
-    columns = [i for i in kernel.parallel if i in b and i not in a]
-    batch = [i for i in kernel.parallel if (i in a) == (i in b)]
-    return rows, columns, list(kernel.reduced), batch
+def _library_wins(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> bool:
+    """Whether a library is quicker though what follows the product is a pass of its own."""
+    parts = divided(kernel, buffers)
+    call = parts and library_call(parts.product)
+    if not parts or not call:
+        return False
+    if parts.space is None or not uses_tensor_dot(dot_of(kernel).a.dtype):
+        return True
+    m, n, k, batch = dot_sizes(kernel)
+    work = 2.0 * batch * m * n * k
+    per_byte, share = _speed(dot_of(kernel).a.dtype, options)
+    moved = per_byte * sum(buffers[b].nbytes for b in (call.a.buffer, call.b.buffer))
+    own = max(work / share, moved)
+    return max(work, moved) + 2 * per_byte * parts.space.nbytes < own
+
+
+def _speed(dtype: DType, options: Options) -> tuple[float, float]:
+    """The operations that a GPU does while it moves a byte, and what share of a library's
+    products our own kernels reach."""
+    if dtype is float32 and not options.tf32:
+        return EXACT_WORK_PER_BYTE, EXACT_SHARE
+    if dtype is float32:
+        return TENSOR_WORK_PER_BYTE / 2, TENSOR_SHARE
+    return TENSOR_WORK_PER_BYTE, TENSOR_SHARE

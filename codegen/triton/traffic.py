@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from graphc.codegen.axes import simplified
-from graphc.codegen.triton.dot import GROUP, prepared
+from graphc.codegen.triton.contraction import divided, divided_sums, dot_axes, prepared
+from graphc.codegen.triton.dot import GROUP
 from graphc.codegen.triton.function import Function, blocks
 from graphc.codegen.triton.launch import Options
 from graphc.codegen.triton.levels import Passes, passes_of
 from graphc.codegen.triton.row import split_workspaces
-from graphc.codegen.triton.schedule import Schedule, dot_axes, schedule
+from graphc.codegen.triton.schedule import Schedule, schedule
 from graphc.ir import loop
 from graphc.ir.loop import Access, Buffer, Kernel, Let, Stmt
 
@@ -55,7 +56,10 @@ def traffic(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> 
     ready = simplified(prepared(kernel))
     plan = schedule(ready, buffers, options)
     least = _bytes(_accesses(ready, ready.body), ready, buffers)
-    more = {"row_looped": _walked_again, "split": _walked_again, "dot": _tiles_again}
+    more = {
+        "row_looped": _walked_again, "split": _walked_again, "dot": _tiles_again,
+        "library": _sums_between,
+    }  # fmt: skip
     again = more.get(plan.recipe)
     moved = least + (again(ready, plan, buffers, options, least) if again else 0)
     return Traffic(moved, least)
@@ -136,7 +140,7 @@ def _tiles_again(
 
     They are GROUP rows of tiles by as many columns as the processors hold.
     """
-    del least
+    between = _sums_between(kernel, plan, buffers, options, least)
     rows, columns, _, _ = dot_axes(kernel)
     m, n = (math.prod(kernel.axes[i].size for i in g) for g in (rows, columns))
     down, across = blocks(m, plan.x), blocks(n, plan.y)
@@ -145,7 +149,21 @@ def _tiles_again(
     times = blocks(across, columns_at_once), blocks(down, rows_at_once)
     dot = next(s for s in kernel.body if isinstance(s, loop.Dot))
     sizes = [_bytes(loop.accesses(e), kernel, buffers) for e in (dot.a, dot.b)]
-    return sum(x * (t - 1) for x, t in zip(sizes, times, strict=True) if x > CACHE_BYTES)
+    again = sum(x * (t - 1) for x, t in zip(sizes, times, strict=True) if x > CACHE_BYTES)
+    return between + again
+
+
+def _sums_between(
+    kernel: Kernel, plan: Schedule, buffers: Mapping[str, Buffer], options: Options, least: int
+) -> int:
+    """Bytes of sums, or of chunks of them, that go to the kernel of the rest past the cache."""
+    del options, least
+    if plan.recipe == "library":
+        parts = divided(kernel, buffers)
+    else:
+        parts = divided_sums(kernel, buffers, plan.chunks) if plan.chunks > 1 else None
+    size = parts.space.nbytes if parts and parts.space else 0
+    return 2 * size if size > CACHE_BYTES else 0
 
 
 __all__ = ["CACHE_BYTES", "Traffic", "traffic"]

@@ -80,7 +80,7 @@ class TritonDevice:
 
     def options_for(self, settings: Settings, program: Program) -> Options:
         """What is emitted for this GPU with these settings, perhaps after measuring."""
-        options = replace(self.options, tf32=settings.tf32)
+        options = replace(self.options, tf32=settings.tf32, libraries=settings.libraries)
         if not settings.autotune:
             return options
         with self.queue():

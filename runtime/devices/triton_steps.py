@@ -22,7 +22,7 @@ from graphc.ir import loop
 from graphc.ir.dtypes import int64, uint8
 from graphc.ir.loop import Kernel, Program, step_counter
 from graphc.ir.table import OPS
-from graphc.runtime.devices.triton_library import attention_of, matmul_of
+from graphc.runtime.devices.triton_library import attention_of, bound_call
 from graphc.runtime.devices.triton_routines import routine_of
 
 if TYPE_CHECKING:
@@ -141,17 +141,20 @@ class Binder:
             _log.info("kernel %s runs on the host; no CUDA graph", kernel.name)
             return [Step(kernel.name, lambda: self.call_on_host(kernel, place), on_host=True)]
         buffers = place.program.buffers
-        writes = any(buffers[n].role == loop.VARIABLE for n in kernel.outputs)
         if self.libraries:
-            matmul = matmul_of(kernel, buffers, place.tensors, self.tf32)
-            if matmul is not None:
-                return [Step(kernel.name, matmul, matmul.warm_up if writes else matmul)]
             attention = attention_of(kernel, place.program, place.tensors)
             if attention is not None:
                 return [Step(kernel.name, attention, attention.computed)]
         arguments = {**place.tensors, **self.memory.workspaces(launch)}
-        launches = [(s.function, self.prepared(s, arguments)) for s in launch.stages]
-        return [Step(name, run, None if writes else run) for name, run in launches]
+        steps = []
+        if launch.library is not None:
+            call = bound_call(launch.library, arguments, self.tf32)
+            steps.append(Step(kernel.name, call, call.warm_up))
+        writes = any(buffers[n].role == loop.VARIABLE for n in kernel.outputs)
+        for stage in launch.stages:
+            run = self.prepared(stage, arguments)
+            steps.append(Step(stage.function, run, None if writes else run))
+        return steps
 
     def prepared(self, stage: Stage, tensors: Mapping[str, Tensor]) -> Callable[[], None]:
         """The launch of one function with its arguments bound; on a GPU its compilation begins."""

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options, emit
 from graphc.codegen.triton.candidates import candidates, tuning_key
-from graphc.codegen.triton.dot import prepared
+from graphc.codegen.triton.contraction import prepared
 from graphc.codegen.triton.schedule import Schedule
 from graphc.ir import loop
 from graphc.ir.loop import Buffer, Kernel, MemoryPlan, Program
 from graphc.ir.settings import Settings
 from graphc.runtime.devices.native_build import cache_folder
-from graphc.runtime.devices.triton_library import find_matmul
 
 if TYPE_CHECKING:
     from graphc.runtime.devices.triton import TritonDevice
@@ -75,7 +74,7 @@ def tuned_schedules(
     """By key, the schedules of the program's kernels that differ from the rule's."""
     store = _Store(cache_file(settings), device.label)
     found = {}
-    for kernel, buffers in _kernels(program, settings):
+    for kernel, buffers in _kernels(program):
         ready = simplified(prepared(kernel))
         key = tuning_key(ready, buffers, options)
         plans = candidates(ready, buffers, options)
@@ -93,15 +92,14 @@ def _note(choice: Choice) -> str:
     return f"measured {1e6 * choice.seconds:.1f} us, by rule {1e6 * choice.rule_seconds:.1f} us"
 
 
-def _kernels(program: Program, settings: Settings) -> Iterator[tuple[Kernel, Mapping[str, Buffer]]]:
-    """Those that are worth it, in loops and branches too; not what a library computes."""
+def _kernels(program: Program) -> Iterator[tuple[Kernel, Mapping[str, Buffer]]]:
+    """Those that are worth it, in loops and branches too."""
     for kernel in program.kernels:
         for inner in kernel.programs:
-            yield from _kernels(inner, settings)
+            yield from _kernels(inner)
         if kernel.is_whole or kernel.parts or kernel.space < _LEAST_SPACE:
             continue
-        if not settings.libraries or find_matmul(kernel, program.buffers) is None:
-            yield kernel, program.buffers
+        yield kernel, program.buffers
 
 
 def _measured(
@@ -110,7 +108,7 @@ def _measured(
 ) -> Choice:  # fmt: skip
     """The quickest of the plans; the rule's, unless another is clearly quicker."""
     program = _alone(kernel, buffers)
-    quiet = replace(settings, autotune=False, libraries=False)
+    quiet = replace(settings, autotune=False)
     seconds: dict[Schedule, float] = {}
     for plan in plans:
         forced = replace(options, schedules={key: plan})

@@ -52,10 +52,11 @@ def test_case_agrees_with_the_oracle(name: str, outcomes: dict[str, dict[str, An
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_case_gets_its_recipe(name: str) -> None:
-    from graphc.codegen.triton import emit
+    from graphc.codegen.triton import Options, emit
 
     made = CASES[name]()
-    chosen = {x.recipe for x in emit(made.program).launches.values()}
+    modules = [emit(made.program, Options(libraries=x)) for x in (False, True)]
+    chosen = {x.recipe for m in modules for x in m.launches.values()}
     assert set(made.recipes) <= chosen
 
 

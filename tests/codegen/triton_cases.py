@@ -591,6 +591,78 @@ def matmul_batched() -> Case:
     )  # fmt: skip
 
 
+def _split_sums(
+    rows: int, columns: int, summed: int, dtype: str = "f", batch: tuple[int, ...] = ()
+) -> Case:
+    """Few results of many summands, which are added up in pieces, and something after them."""
+    a = (normal(*batch, rows, summed) * summed**-0.5).astype(dtype)
+    b, bias = normal(*batch, summed, columns).astype(dtype), normal(columns).astype(dtype)
+    return graph_case(
+        lambda a, b, bias: op("relu")(op("matmul")(a, b) + bias), a, b, bias, recipes=["split_dot"]
+    )
+
+
+@case
+def split_dot_odd() -> Case:
+    return _split_sums(21, 19, 701)
+
+
+@case
+def split_dot_with_an_empty_piece() -> Case:
+    """260 steps in 32 pieces of 9."""
+    return _split_sums(16, 16, 260 * 16)
+
+
+@case
+def split_dot_batched() -> Case:
+    return _split_sums(17, 3, 515, batch=(2,))
+
+
+@case
+def split_dot_of_one_row() -> Case:
+    return _split_sums(2, 40, 600)
+
+
+@case
+def split_dot_half() -> Case:
+    return _split_sums(20, 33, 2100, "e")
+
+
+@case
+def split_dot_alone() -> Case:
+    return graph_case(
+        lambda a, b: op("matmul")(a, b, transpose_a=True), normal(1030, 18) / 32, normal(1030, 20),
+        recipes=["split_dot"],
+    )  # fmt: skip
+
+
+@case
+def split_dot_not_finite() -> Case:
+    a, b = normal(5, 600), normal(600, 7)
+    a[1, 3], a[2, 599], b[44, 2] = np.inf, np.nan, -np.inf
+    return graph_case(lambda a, b: op("matmul")(a, b) * 2.0, a, b, recipes=["split_dot"])
+
+
+@case
+def split_filter_gradient() -> Case:
+    x, dy = normal(3, 17, 19, 4) / 30, normal(3, 17, 19, 5)
+    return graph_case(
+        lambda x, dy, w: op("convolution_filter_grad")(
+            x, dy, w, strides=(1, 1), padding="SAME", dilations=(1, 1), data_format="NHWC"
+        ),
+        x, dy, normal(3, 3, 4, 5), recipes=["split_dot"],
+    )  # fmt: skip
+
+
+@case
+def matmul_and_a_long_pass_after_it() -> Case:
+    """A product of which a library computes the sums, for their many summands."""
+    return graph_case(
+        lambda a, b, c: op("tanh")(op("matmul")(a, b) + c),
+        normal(70, 260) / 16, normal(260, 66), normal(66), recipes=["dot", "library"],
+    )  # fmt: skip
+
+
 @case
 def matmul_half() -> Case:
     return graph_case(

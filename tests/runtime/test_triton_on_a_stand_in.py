@@ -24,7 +24,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     return stand_in(monkeypatch)
 
 
-@pytest.mark.parametrize("name", sorted(CHECKS.keys() - {"threads_do_not_mix"}))
+NOT_HERE = {"threads_do_not_mix", "libraries_work_inside_loops"}  # it knows neither
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS.keys() - NOT_HERE))
 def test_checks(name: str, made: Made) -> None:
     CHECKS[name](made[0])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-import graphc.ir.ops  # noqa: F401  (fills the op table)
+import graphc as gc
 from graphc.ir import loop
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import as_dtype, float32
@@ -172,6 +172,34 @@ def libraries_work_inside_the_arena(device: TritonDevice) -> None:
     executable, _ = load(device, cut([product], [], inputs), {}, libraries=True)
     given = {v.node: normal(40, 40, seed=i) * 0.1 for i, v in enumerate(inputs)}
     close(executable.run(list(given.values()), 0), evaluate([product], given))
+
+
+@check
+def what_follows_a_library_is_a_kernel(device: TritonDevice) -> None:
+    x, bias = placeholder(200, 160), placeholder(150)
+    w = op("variable")(dtype=float32, shape=(160, 150))
+    y = op("relu")(op("matmul")(x, w) * 0.125 + bias)
+    arrays = [normal(200, 160, seed=1), normal(150, seed=2)]
+    computation, start = cut([y], [], [x, bias]), normal(160, 150)
+    executable, _ = load(device, computation, {w.node: start}, libraries=True)
+    (launch,) = executable.built.module.launches.values()
+    assert launch.recipe == "library" and len(launch.stages) == 1
+    assert [s.name for s in executable.steps] == [launch.kernel, launch.stages[0].function]
+    want = np.maximum(arrays[0] @ start * np.float32(0.125) + arrays[1], 0)
+    for number in range(2):
+        close(executable.run(arrays, number), [want])
+
+
+@check
+def libraries_work_inside_loops(device: TritonDevice) -> None:
+    """Also that what follows them there has its own place for the sums."""
+    start, w = placeholder(40, 160), placeholder(160, 160)
+    (result,) = gc.while_loop(
+        lambda i, h: i < 3, lambda i, h: [i + 1, gc.tanh(gc.matmul(h, w))], [gc.constant(0), start]
+    )[1:]
+    given = {start.node: normal(40, 160), w.node: normal(160, 160, seed=1) / 13}
+    executable, _ = load(device, cut([result], [], [start, w]), {}, libraries=True)
+    close(executable.run(list(given.values()), 0), evaluate([result], given))
 
 
 @check

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 import torch
 
+from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options
+from graphc.codegen.triton.contraction import divided, prepared
+from graphc.ir import loop
 from graphc.ir.interpret import run_program
-from graphc.ir.loop import Program
+from graphc.ir.loop import Buffer, Kernel, Program
 from graphc.runtime.devices import triton as module
 from graphc.runtime.devices.triton import Step, TritonDevice
 from graphc.runtime.targets import GPU
@@ -108,7 +111,7 @@ class Compiled:
     def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
         program = self.gpu.program
         assert program is not None and grid[1:] == (1, 1)
-        kernel = next(k for k in program.kernels if k.name == self.name)
+        kernel, program = _kernel_of(self.name, program)
         names = list(dict.fromkeys((*kernel.inputs, *kernel.outputs)))
 
         def run(*tensors: torch.Tensor) -> None:
@@ -120,6 +123,17 @@ class Compiled:
             run_program(program.replace(kernels=(kernel,)), buffers)
 
         return run
+
+
+def _kernel_of(function: str, program: Program) -> tuple[Kernel, Program]:
+    """The kernel that the function computes; of what follows a library's call, that part."""
+    kernel = next(k for k in program.kernels if k.name == function.removesuffix("_rest"))
+    if kernel.name == function:
+        return kernel, program
+    parts = divided(simplified(prepared(kernel)), program.buffers)
+    assert parts is not None and parts.rest is not None and parts.space is not None
+    space = Buffer(parts.space.name, parts.space.dtype, (parts.space.size,), loop.TEMPORARY)
+    return parts.rest, program.replace(buffers={**program.buffers, space.name: space})
 
 
 class Function:

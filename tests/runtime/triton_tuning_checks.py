@@ -132,7 +132,7 @@ def a_damaged_file_is_made_anew(device: TritonDevice) -> None:
 
 
 @check
-def small_kernels_and_libraries_are_not_measured(device: TritonDevice) -> None:
+def small_kernels_are_not_measured(device: TritonDevice) -> None:
     x = placeholder(7, 9)
     program = compile_program(cut([gc.exp(x)], [], [x]), Context(target=device.target))
     with tuning(device, Scripted(later_is_quicker=True)) as settings:
