@@ -187,9 +187,9 @@ def _port(name: str, program: Program, buffer: str) -> dict[str, Any]:
 
 
 def _launch_classes() -> tuple[type, ...]:
-    from graphc.codegen.triton import Launch, Stage, Workspace
+    from graphc.codegen.triton import LAUNCH_CLASSES
 
-    return Launch, Stage, Workspace
+    return LAUNCH_CLASSES
 
 
 def _machine_code(

@@ -1,6 +1,21 @@
 """The Triton back end: kernels as Triton source, by recipe."""
 
-from graphc.codegen.triton.emit import emit, emit_kernel
-from graphc.codegen.triton.launch import Launch, Options, Stage, Workspace, most_registers
+from typing import Final
 
-__all__ = ["Launch", "Options", "Stage", "Workspace", "emit", "emit_kernel", "most_registers"]
+from graphc.codegen.triton.emit import emit, emit_kernel
+from graphc.codegen.triton.launch import (
+    Launch,
+    Matrix,
+    Options,
+    Stage,
+    Workspace,
+    most_registers,
+)
+from graphc.codegen.triton.library import Product
+
+LAUNCH_CLASSES: Final = (Launch, Stage, Workspace, Matrix, Product)  # what a Launch is made of
+
+__all__ = [
+    "LAUNCH_CLASSES", "Launch", "Options", "Stage", "Workspace", "emit", "emit_kernel",
+    "most_registers",
+]  # fmt: skip

@@ -11,6 +11,7 @@ import importlib
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,17 @@ import pytest
 
 import graphc as gc
 from graphc import errors
+from graphc.codegen.axes import simplified
+from graphc.codegen.triton import Options
+from graphc.codegen.triton.candidates import candidates, tuning_key
+from graphc.codegen.triton.contraction import prepared
+from tests.gpu import has_gpu
 
 pytest.importorskip("triton")
+bundle_triton = importlib.import_module("graphc.runtime.bundle_triton")
 cuda_driver = importlib.import_module("graphc.runtime.devices.cuda_driver")
 Entry = importlib.import_module("graphc.runtime.devices.triton_compile").Entry
+
 stand_ins = importlib.import_module("tests.runtime.triton_stand_in")
 
 
@@ -104,6 +112,49 @@ def test_a_bundle_of_cubins_runs_as_the_session(
         np.testing.assert_allclose(model(x=x)["y"], expected, rtol=1e-5)
     np.testing.assert_allclose(model.variables["weights"], session.read_variable("weights"))
     assert set(driver.loaded) == {name for name, _ in driver.launched}
+
+
+def test_a_library_computes_in_a_bundle_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = gc.placeholder(gc.float32, [40, 50], name="x")
+    w, y = normal(50, 60, seed=1), gc.exp(x * 0.5)
+    fetches = {"y": gc.matmul(y, gc.constant(w)), "e": y}
+    gc.write_bundle(tmp_path / "b.zip", fetches, target="sm_90")
+    device, state, driver = stand_in(monkeypatch)
+    state.program = gc.explain(fetches, device="sm_90").program
+    model = gc.load_bundle(tmp_path / "b.zip", device)
+    given = normal(40, 50)
+    np.testing.assert_allclose(model(x=given)["y"], np.exp(given * 0.5) @ w, rtol=1e-4, atol=1e-4)
+    assert len(driver.loaded) == 1, "the product is no kernel of the bundle"
+
+
+def test_measured_schedules_are_bundled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where such a GPU is here; else by rule, and the log says so."""
+    fetches = {"y": gc.nn.softmax(gc.placeholder(gc.float32, [96, 64], name="x"))}
+
+    class Measuring:
+        arch = 90
+
+        def options_for(self, settings: Any, program: Any) -> Options:
+            (kernel,) = program.kernels
+            ready, options = simplified(prepared(kernel)), Options(libraries=True)
+            last = candidates(ready, program.buffers, options)[-1]
+            key = tuning_key(ready, program.buffers, options)
+            return replace(options, schedules={key: replace(last, note="measured 1 us")})
+
+    monkeypatch.setattr(bundle_triton, "TritonDevice", Measuring)
+    monkeypatch.setattr(bundle_triton, "_arch", lambda place: place.arch)
+    for arch, measured in ((90, True), (80, False)):
+        Measuring.arch, path = arch, tmp_path / f"{arch}"
+        gc.write_bundle(path, fetches, target="sm_90", autotune=True)
+        assert ("measured 1 us" in (path / "kernels/program.py").read_text()) == measured
+    assert "by rule, not measured: this GPU is sm_80" in caplog.text
+    monkeypatch.undo()
+    gc.write_bundle(tmp_path / "c", fetches, target="sm_90", autotune=True)
+    assert caplog.text.count("by rule, not measured") == (1 if has_gpu() else 2)
 
 
 def test_another_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
