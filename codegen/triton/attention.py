@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from graphc.codegen.triton.function import blocks, pow2
-from graphc.codegen.triton.launch import Options, Stage
+from graphc.codegen.triton.launch import Emitted, Options, Stage
 from graphc.ir import loop
 from graphc.ir.attention import scale_of
 from graphc.ir.dtypes import DType, bfloat16, bool_, float16, float32
@@ -24,8 +24,6 @@ BACKWARD: Final = "scaled_dot_product_attention_grad"
 MOST_DEPTH: Final = 256  # of q and v, of which a block is held in registers
 _DTYPES: Final = (float32, float16, bfloat16)
 _LOG2E: Final = math.log2(math.e)
-
-Emitted = tuple[str, tuple[Stage, ...]]  # the functions, and their launches in order
 
 
 def emit_attention(

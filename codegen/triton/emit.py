@@ -20,6 +20,7 @@ from graphc.codegen.triton.levels import passes_of
 from graphc.codegen.triton.library import library_call
 from graphc.codegen.triton.prelude import HEADER, prelude
 from graphc.codegen.triton.row import emit_row, emit_row_looped, emit_split, split_workspaces
+from graphc.codegen.triton.scan import emit_scan
 from graphc.codegen.triton.schedule import Schedule, schedule
 from graphc.ir import loop
 from graphc.ir.loop import Buffer, Call, Kernel, Program
@@ -28,6 +29,7 @@ _ONE_PASS = {
     "flat": emit_flat, "tiled": emit_tiled, "row": emit_row, "row_looped": emit_row_looped,
     "fold": emit_fold, "dot": emit_dot,
 }  # fmt: skip
+_ROUTINES = {"attention": emit_attention, "scan": emit_scan}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,14 @@ def _emit_call(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) 
     """A library routine: kernels of its own, or a call of the host's."""
     (stmt,) = kernel.body
     assert isinstance(stmt, Call), stmt
-    made = emit_attention(stmt, kernel.name, buffers, options)
-    if made is None:
-        return _Emitted("", Launch(kernel.name, "call"))
-    text, stages = made
-    sizes = f"attention: {stages[0].grid} blocks, {stages[0].num_warps} warps"
-    text = _header(kernel, buffers, sizes) + text
-    return _Emitted(text, Launch(kernel.name, "attention", stages))
+    for recipe, emit_routine in _ROUTINES.items():
+        made = emit_routine(stmt, kernel.name, buffers, options)
+        if made is not None:
+            text, stages = made
+            sizes = f"{recipe}: {stages[0].grid} blocks, {stages[0].num_warps} warps"
+            header = _header(kernel, buffers, sizes)
+            return _Emitted(header + text, Launch(kernel.name, recipe, stages))
+    return _Emitted("", Launch(kernel.name, "call"))
 
 
 def _plan(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> Schedule:

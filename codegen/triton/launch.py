@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphc.ir.dtypes import DType
 
@@ -68,6 +68,9 @@ class Stage:
     arguments: tuple[str, ...]
     num_warps: int = 4
     num_stages: int = 2
+
+
+Emitted: TypeAlias = tuple[str, tuple[Stage, ...]]  # functions, and their launches in order
 
 
 def most_registers(num_warps: int) -> int:

@@ -878,6 +878,68 @@ def beyond_32_bits() -> Case:
     return graph_case(lambda x: op("cast")(x, dtype=float32), blank(3, 2**30, dtype=np.int8))
 
 
+# -- running sums
+
+
+def _running(name: str, x: np.ndarray, **attrs: Any) -> Case:
+    return graph_case(lambda x: op(name)(x, **attrs), x, recipes=["scan"])
+
+
+@case
+def running_sums_of_long_rows() -> Case:
+    return _running("cumsum", normal(3, 2500) / 50, axis=1)
+
+
+@case
+def running_sums_across_columns() -> Case:
+    return _running("cumsum", normal(2, 150, 5) / 10, axis=-2, exclusive=True)
+
+
+@case
+def running_sums_backwards() -> Case:
+    return _running("cumsum", normal(5, 1030) / 30, axis=1, reverse=True, exclusive=True)
+
+
+@case
+def running_products() -> Case:
+    return _running("cumprod", 1 + normal(70, 9) / 10, axis=0, reverse=True)
+
+
+@case
+def running_products_without_themselves() -> Case:
+    return _running("cumprod", 1 + normal(1, 1100) / 100, axis=1, exclusive=True)
+
+
+@case
+def running_sums_of_halves() -> Case:
+    return _running("cumsum", (normal(7, 300) / 16).astype("e"), axis=1)
+
+
+@case
+def running_sums_of_integers() -> Case:
+    return _running("cumsum", integers(4, 1300) * 2**28, axis=1)
+
+
+@case
+def running_sums_of_one() -> Case:
+    return _running("cumsum", normal(1, dtype=np.float64), axis=0)
+
+
+@case
+def running_sums_of_nothing() -> Case:
+    return graph_case(
+        lambda x, y: [op("cumsum")(x, axis=1), op("cumprod")(x, axis=0), y + 1.0],
+        normal(3, 0), normal(2), recipes=["flat"],
+    )  # fmt: skip
+
+
+@case
+def running_sums_not_finite() -> Case:
+    x = normal(4, 1500)
+    x[0, 1100], x[1, 3], x[1, 1400], x[2, 1499] = np.nan, np.inf, -np.inf, -np.inf
+    return _running("cumsum", x / 40, axis=1)
+
+
 # -- attention
 
 
