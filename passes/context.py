@@ -16,31 +16,7 @@ from graphc.ir.computation import Computation
 from graphc.ir.graph import Node, Value
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Folding:
-    """When sums down columns are taken by the kernel that walks the rows (the pass `sweep`).
-
-    Results depend on how many parts there are: none of this may follow from the machine's load or
-    number of threads.
-    """
-
-    parts: int = 512  # wanted, to run side by side
-    rows: int = 8  # of a part, at least: its totals are little against what it walks
-    columns: int = 1 << 14  # of a row, at most: totals stay in registers or the first cache
-    least_bytes: int = 1 << 16  # saved: of less no more can be measured
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Facts about where the program will run, as far as passes may know them."""
-
-    name: str = "numpy"
-    fast_bytes: int = 1 << 20  # what intermediates should fit into: cache or shared memory
-    max_kernel_buffers: int = 24
-    max_kernel_statements: int = 96
-    folding: Folding = Folding()
+from graphc.passes.target import NUMPY, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +45,7 @@ class Context:
     """One compilation's surroundings; passed to every pass."""
 
     settings: Settings = field(default_factory=Settings)
-    target: Target = field(default_factory=Target)
+    target: Target = NUMPY
     feed_shapes: dict[Node, tuple[int, ...]] = field(default_factory=dict)
     feed_values: dict[Node, np.ndarray] = field(default_factory=dict)
     value_inputs: set[Node] = field(default_factory=set)  # feeds on whose values code depends

@@ -1,7 +1,7 @@
 """What kernels cost, by the op table: arithmetic, bytes moved, and seconds by roofline.
 
-The seconds serve to compare kernels with one another, not to foretell times: rates are those of
-an ordinary machine of the target's kind. (Williams, Waterman and Patterson, "Roofline", 2009.)
+The seconds serve to compare kernels with one another, not to foretell times. (Williams,
+Waterman and Patterson, "Roofline", 2009.)
 """
 
 from __future__ import annotations
@@ -11,13 +11,7 @@ from collections.abc import Mapping
 from graphc.ir import loop
 from graphc.ir.loop import Buffer, Kernel
 from graphc.ir.table import OPS
-
-# Per target: operations per second, bytes per second, seconds per launch.
-_RATES: Mapping[str, tuple[float, float, float]] = {
-    "numpy": (5e10, 1e10, 5e-6),
-    "native": (1e11, 2e10, 2e-7),
-}
-_RATES_ELSEWHERE = (3e13, 3e12, 3e-6)
+from graphc.passes.target import Rates
 
 
 def kernel_flops(kernel: Kernel) -> float:
@@ -57,8 +51,7 @@ def moved_bytes(kernel: Kernel, buffers: Mapping[str, Buffer]) -> int:
     return sum(buffers[n].nbytes for n in (*kernel.inputs, *kernel.outputs))
 
 
-def seconds(kernel: Kernel, buffers: Mapping[str, Buffer], target: str) -> float:
-    """About how long the kernel takes on a target of that name."""
-    operations, bandwidth, launch = _RATES.get(target, _RATES_ELSEWHERE)
-    time = max(kernel_flops(kernel) / operations, moved_bytes(kernel, buffers) / bandwidth)
-    return launch + time
+def seconds(kernel: Kernel, buffers: Mapping[str, Buffer], rates: Rates) -> float:
+    """About how long the kernel takes."""
+    arithmetic = kernel_flops(kernel) / rates.flops_per_s
+    return rates.launch_s + max(arithmetic, moved_bytes(kernel, buffers) / rates.bytes_per_s)

@@ -33,9 +33,9 @@ from graphc.ir.loop import (
     Stmt,
     Store,
 )
-from graphc.passes.context import Folding
 from graphc.passes.inline import Limits, Refusal, check_size, joined, needed
 from graphc.passes.merge import align, find_link
+from graphc.passes.target import Folding
 
 _MOST_ROWS = 512  # of a part, if that can be: longer sums lose digits
 _FEWEST = 16  # times as few parts as wanted are too few to run side by side

@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 
 from graphc.ir.computation import Computation, clone, rewrite
-from graphc.ir.dtypes import DType, bfloat16, bool_, float16, float32, float64
+from graphc.ir.dtypes import bool_
 from graphc.ir.graph import CONSTANT, Node, Value
 from graphc.ir.ops import movement as mv
 from graphc.ir.ops import pointwise as pw
@@ -36,44 +36,16 @@ from graphc.ir.table import Kind
 from graphc.ir.types import normalize_axis
 from graphc.passes.context import Context
 from graphc.passes.rules import Refused, RuleRecord, scalar_of
+from graphc.passes.target import AttentionRoutine
 
 RULE: Final = "attention_of_products"
-_HALVES: Final = frozenset({float16, bfloat16})
-_SHORT: Final = _HALVES | {float32}
-
-
-@dataclass(frozen=True, slots=True)
-class _Routine:
-    """What a target's routine is good for.
-
-    `replaces`, `keeps` and `trains` are numbers of scores of a head: from the first on, products
-    of `dtypes` become the op; below the second (with a gradient the third, since the routine
-    computes the scores again), the op becomes products, as it does for dtypes not `taken` and
-    for more features.
-    """
-
-    replaces: int
-    keeps: int
-    trains: int
-    dtypes: frozenset[DType]
-    taken: frozenset[DType] = _SHORT | {float64}
-    most_features: int = 1 << 62
-
-
-# Measured on the CPU; where the scores of a head are more than some MB, memory counts more than
-# time. On a GPU products of float32 are as good, and a block's features lie in registers.
-TARGETS: Final[Mapping[str, _Routine]] = {
-    "native": _Routine(1 << 14, 1 << 14, 1 << 16, _SHORT),
-    "numpy": _Routine(1 << 16, 1 << 16, 1 << 20, _SHORT | {float64}),
-    "triton": _Routine(1 << 14, 0, 0, _HALVES, _SHORT, 256),
-}
 _SUMS: Final = 4  # which input of the gradient the rows' sums are
 _FEWEST_ROWS: Final = 32  # below, packing the keys takes longer than multiplying them
 
 
 def recognize_attention(computation: Computation, ctx: Context) -> Computation:
     """Replace what is attention; the same object where nothing is."""
-    routine = TARGETS.get(ctx.target.name)
+    routine = ctx.target.attention
     if routine is None:
         return computation
     if any(map(_is_softmax, computation.nodes)):
@@ -85,7 +57,7 @@ def recognize_attention(computation: Computation, ctx: Context) -> Computation:
 
 
 def _as_products(
-    routine: _Routine, trained: Set[Node], node: Node, inputs: tuple[Value, ...]
+    routine: AttentionRoutine, trained: Set[Node], node: Node, inputs: tuple[Value, ...]
 ) -> Sequence[Value] | None:
     if node.op not in (scaled_dot_product_attention, attention_gradient):
         return None
@@ -164,7 +136,9 @@ class _Attention:
 class _Recognition:
     """One walk; `now` has what became of the values of the computation as it was."""
 
-    def __init__(self, computation: Computation, routine: _Routine, record: RuleRecord) -> None:
+    def __init__(
+        self, computation: Computation, routine: AttentionRoutine, record: RuleRecord
+    ) -> None:
         self.routine = routine
         self.record = record
         self.now: dict[Value, Value] = {}
@@ -355,4 +329,4 @@ def _is_triangle(mask: np.ndarray, rows: int, keys: int, inverted: bool) -> bool
     return bool((matrix == np.where(lower, 0, -np.inf)).all())
 
 
-__all__ = ["RULE", "TARGETS", "recognize_attention"]
+__all__ = ["RULE", "recognize_attention"]

@@ -27,9 +27,6 @@ from graphc.passes.context import Context
 _LEAST_BYTES = 1 << 16
 _LEAST_DISTANCE = 40  # nodes between the near readers and the far ones
 _MOST_NODES = 24  # of a chain
-# Operations per element. Philox is about 80: on a GPU less than the memory it saves costs.
-_MOST_FLOPS: Mapping[str, float] = {"numpy": 8.0}
-_MOST_FLOPS_ELSEWHERE = 160.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class Recomputed:
 
 def recompute(computation: Computation, ctx: Context) -> Computation:
     """Give far readers of cheap values a copy of their own."""
-    plan = _Plan(computation, _MOST_FLOPS.get(ctx.target.name, _MOST_FLOPS_ELSEWHERE))
+    plan = _Plan(computation, ctx.target.recomputed_flops)
     for node in computation.nodes:
         plan.consider(node)
     ctx.notes["recomputed"] = plan.decisions

@@ -16,6 +16,7 @@ from graphc.ir.loop import Kernel, Program
 from graphc.passes.costs import seconds
 from graphc.passes.plan_memory import alive_at, find_slots, live_bytes
 from graphc.passes.remat_slices import can_divide, part_of, renamed
+from graphc.passes.target import Rates
 
 _LEAST_SHARE = 1 / 2000  # of the peak: what is smaller is never dropped
 _MOST_KEPT = 4  # times its size, of what a value is made of and must be kept for it
@@ -60,9 +61,9 @@ class Trial:
 class Net:
     """An ordered program, and for each value that can be computed again its gap."""
 
-    def __init__(self, program: Program, target: str) -> None:
+    def __init__(self, program: Program, rates: Rates) -> None:
         self.program = program
-        self.target = target
+        self.rates = rates
         self.buffers = dict(program.buffers)
         self.originals: dict[str, str] = {}  # copy -> what it is a copy of
         self._parts: dict[tuple[str, frozenset[str]], Kernel] = {}
@@ -172,7 +173,7 @@ class Net:
     def _time(self, kernel: Kernel) -> float:
         known = self._seconds.get(id(kernel))
         if known is None:  # the kernel is held, so that its id stays its own
-            known = self._seconds[id(kernel)] = kernel, seconds(kernel, self.buffers, self.target)
+            known = self._seconds[id(kernel)] = kernel, seconds(kernel, self.buffers, self.rates)
         return known[1]
 
     def renamed(self, kernel: Kernel, names: dict[str, str]) -> Kernel:

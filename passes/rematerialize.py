@@ -124,7 +124,7 @@ def _least(program: Program, budget: int, ctx: Context) -> Program:
     """The cheapest program found whose arena fits, or the one with the smallest arena."""
     least = program
     for _ in range(_ROUNDS):
-        net = Net(least, ctx.target.name)
+        net = Net(least, ctx.target.rates)
         bound = budget
         for _ in range(_TIGHTER):
             trial = _Search(net, bound).best()
@@ -217,7 +217,7 @@ def _note(
     new = {n for k in found.kernels for n in k.inputs} - old  # not what a copy gives besides
     flops = [sum(map(kernel_flops, p.kernels)) for p in (program, found)]
     times = [
-        sum(seconds(k, p.buffers, ctx.target.name) for k in p.kernels) for p in (program, found)
+        sum(seconds(k, p.buffers, ctx.target.rates) for k in p.kernels) for p in (program, found)
     ]
     values = []
     for kernel in found.kernels:

@@ -15,11 +15,12 @@ from graphc.ir.errors import FeedError, UnsupportedOp
 from graphc.ir.graph import Graph, Node, Value, get_default_graph
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Context, Decision, Target
+from graphc.passes.context import Context, Decision
 from graphc.passes.costs import kernel_flops
 from graphc.passes.hosting import is_on_host
 from graphc.passes.pipeline import compile_program
 from graphc.passes.rematerialize import Rematerialized
+from graphc.passes.target import Target
 from graphc.runtime.devices import Device, open_device
 from graphc.runtime.dump import write_dump
 from graphc.runtime.fetches import FetchPlan, feed_array, feed_key

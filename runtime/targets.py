@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from graphc.ir.errors import TargetError
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Folding, Target
+from graphc.passes.target import GPU, Target
 
 if TYPE_CHECKING:
     from graphc.codegen.triton import Options
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 # Streaming multiprocessors of the data center's GPU of each architecture: A100, H100/H200, B200.
 PROCESSORS: Final = {80: 108, 90: 132, 100: 148}
 TARGETS: Final = (*(f"sm_{arch}" for arch in PROCESSORS), "native", "numpy")
-CPU: Final = Target("native", folding=Folding(parts=64))  # what passes know of a processor
-# What passes know of a GPU: parts make some blocks per processor, registers hold the totals.
-GPU: Final = Target("triton", fast_bytes=64 << 10, folding=Folding(parts=256, columns=1 << 13))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +66,4 @@ def find_target(name: str) -> GpuTarget | None:
     raise TargetError(f"no target {name!r}; there are: {', '.join(TARGETS)}")
 
 
-__all__ = ["CPU", "GPU", "PROCESSORS", "TARGETS", "GpuTarget", "find_target"]
+__all__ = ["PROCESSORS", "TARGETS", "GpuTarget", "find_target"]

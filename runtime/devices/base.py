@@ -14,7 +14,7 @@ import numpy as np
 from graphc.ir.dtypes import DType
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Target
+from graphc.passes.target import Target
 
 Storage = Any  # a variable's memory: a NumPy array, a torch tensor
 

@@ -20,6 +20,7 @@ from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.passes.manager import uncollected
+from graphc.passes.target import CPU
 from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.devices.native_build import build, is_built
@@ -27,7 +28,6 @@ from graphc.runtime.devices.native_parts import split
 from graphc.runtime.devices.native_team import ROUTINES, Team, address_of, routines_of, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
-from graphc.runtime.targets import CPU
 
 _LINE: Final = 64  # bytes of the processor's cache
 _MOST_PARTS: Final = 8  # of a program's text, compiled side by side

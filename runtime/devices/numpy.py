@@ -18,7 +18,7 @@ from graphc.codegen.numpy.support import COUNTER, Memory
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Target
+from graphc.passes.target import NUMPY
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.interrupts import uninterrupted
 
@@ -129,7 +129,7 @@ class NumPyDevice(HostMemory):
     name = "numpy"
 
     def __init__(self) -> None:
-        self.target = Target("numpy")
+        self.target = NUMPY
 
     def load(
         self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings

@@ -32,10 +32,10 @@ from graphc.ir.dtypes import DType, uint8
 from graphc.ir.errors import DeviceError
 from graphc.ir.loop import Buffer, Program
 from graphc.ir.settings import Settings
+from graphc.passes.target import GPU
 from graphc.runtime.devices.triton_steps import Binder, Place, Step, launch_all
 from graphc.runtime.devices.triton_tuning import Timer, gpu_timer, host_timer, tuned_schedules
 from graphc.runtime.interrupts import uninterrupted
-from graphc.runtime.targets import GPU
 
 _log = logging.getLogger("graphc")
 _ALIGNMENT = 256

@@ -19,11 +19,11 @@ from graphc.ir.dtypes import as_dtype
 from graphc.ir.graph import Graph, Value
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
+from graphc.passes.target import CPU, Target
 from graphc.runtime.devices.native import NativeDevice
 from graphc.runtime.devices.native_build import build
-from graphc.runtime.targets import CPU
 from tests.ir.test_op_table import NAMES
 from tests.passes.test_sweep import EAGER, column_sums
 from tests.random_graphs import chooser, random_graph

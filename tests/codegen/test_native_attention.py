@@ -15,21 +15,20 @@ from graphc.ir.dtypes import DType, bfloat16, float16, float32, float64
 from graphc.ir.graph import Graph
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.costs import kernel_flops
 from graphc.passes.pipeline import compile_program
-from graphc.passes.recognize_attention import TARGETS
+from graphc.passes.target import CPU, NUMPY, Target
 
 
-@pytest.fixture(autouse=True)
-def routines_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is small is computed by the routines, too."""
-    for name, routine in TARGETS.items():
-        monkeypatch.setitem(TARGETS, name, replace(routine, keeps=0, trains=0))
+def eager(target: Target) -> Target:
+    """What is small is computed by the routine, too."""
+    assert target.attention is not None
+    return replace(target, attention=replace(target.attention, keeps=0, trains=0))
 
 
 def program_of(
-    n: int, m: int, dtype: DType = float32, gradient: bool = False, target: str = "native",
+    n: int, m: int, dtype: DType = float32, gradient: bool = False, target: Target = CPU,
     **attrs: Any,
 ) -> Program:  # fmt: skip
     """Attention of 2 heads of 16 in a program, or its gradients."""
@@ -39,7 +38,7 @@ def program_of(
         loss = gc.reduce_sum(gc.cast(out, gc.float32))
         outputs = gc.gradients(loss, inputs) if gradient else [out]
         computation = cut([x for x in outputs if x is not None], [], inputs)
-        return compile_program(computation, Context(Settings(), Target(target)))
+        return compile_program(computation, Context(Settings(), eager(target)))
 
 
 @pytest.mark.parametrize("gradient", [False, True])
@@ -59,8 +58,8 @@ def test_masks_are_read_where_they_lie() -> None:
     assert "dims[]" not in text
 
 
-@pytest.mark.parametrize("target", ["native", "numpy"])
-def test_no_matrix_of_scores_is_in_memory(target: str) -> None:
+@pytest.mark.parametrize("target", [CPU, NUMPY])
+def test_no_matrix_of_scores_is_in_memory(target: Target) -> None:
     n = 1 << 15
     for gradient in (False, True):
         program = program_of(n, n, gradient=gradient, target=target, causal=True)

@@ -16,8 +16,8 @@ from graphc.ir.computation import cut
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
+from graphc.passes.target import CPU
 from graphc.runtime.devices.native_build import FLAGS, SOURCES, find_compiler
-from graphc.runtime.targets import CPU
 
 ROWS, COLUMNS = 300, 500
 LONG = (1000, 1024)  # columns of matrices that are reduced by lanes

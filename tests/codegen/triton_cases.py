@@ -32,10 +32,10 @@ from graphc.ir.loop import (
 )
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS, Kind
-from graphc.passes.context import Context, Folding, Target
+from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
 from graphc.passes.plan_memory import plan_memory
-from graphc.runtime.targets import GPU
+from graphc.passes.target import GPU, Folding, Target
 
 
 @dataclass(frozen=True)

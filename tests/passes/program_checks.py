@@ -12,9 +12,10 @@ from graphc.ir.graph import Node, Value
 from graphc.ir.interpret import evaluate, run_program
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.manager import run_passes
 from graphc.passes.pipeline import PIPELINE, Bodies
+from graphc.passes.target import NUMPY, Target
 
 Given = Mapping[Node, np.ndarray]
 
@@ -23,7 +24,7 @@ def compiled(
     computation: Computation, fuse: bool = True, target: Target | None = None
 ) -> tuple[Program, Context]:
     """The program through the whole pipeline, verified after each pass."""
-    ctx = Context(Settings(fuse=fuse), target or Target(), pipeline=Bodies())
+    ctx = Context(Settings(fuse=fuse), target or NUMPY, pipeline=Bodies())
     program = run_passes(PIPELINE, computation, ctx)
     assert isinstance(program, Program)
     return program, ctx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from graphc.ir.graph import Graph, Node, Value, convert
 from graphc.ir.loop import Program
 from graphc.ir.ops.pointwise import where
 from graphc.ir.table import OPS, Kind, NoGradient, Op, register
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.manager import run_passes
 from graphc.passes.pipeline import PIPELINE
+from graphc.passes.target import NUMPY
 from tests.passes.program_checks import (
     check,
     check_values,
@@ -242,7 +244,7 @@ def test_two_operands_from_one_producer_is_refused() -> None:
 def test_limits_are_the_targets() -> None:
     x = placeholder(5)
     computation = cut([tanh(exp(tanh(exp(x))))], (), [x])
-    ctx = Context(target=Target(max_kernel_statements=3))
+    ctx = Context(target=replace(NUMPY, max_kernel_statements=3))
     program = run_passes(PIPELINE, computation, ctx)
     assert len(program.kernels) > 1 and reasons(ctx) == {"TOO_BIG"}
 

@@ -20,7 +20,7 @@ from graphc.ir.table import OPS, Kind
 from graphc.ir.text import parse, print_computation
 from graphc.ir.verify import verify_computation
 from graphc.passes.canonicalize import canonicalize
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.cse import cse
 from graphc.passes.dce import dce
 from graphc.passes.decompose import decompose
@@ -31,6 +31,7 @@ from graphc.passes.manager import run_passes
 from graphc.passes.pipeline import PIPELINE, compile_program
 from graphc.passes.recompute import recompute
 from graphc.passes.specialize import specialize
+from graphc.passes.target import GPU, NUMPY, Target
 
 GRAPH_PASSES = PIPELINE[: PIPELINE.index(lower)]
 
@@ -342,8 +343,8 @@ def _dropout(depth: int = 50, fetch_mask: bool = False, size: int = 256) -> Comp
 _UNTIL_RECOMPUTE = GRAPH_PASSES[: GRAPH_PASSES.index(recompute)]
 
 
-def _recompute(computation: Computation, target: str = "gpu") -> tuple[Context, Computation]:
-    ctx = Context(target=Target(name=target))
+def _recompute(computation: Computation, target: Target = GPU) -> tuple[Context, Computation]:
+    ctx = Context(target=target)
     before = run_passes(_UNTIL_RECOMPUTE, computation, ctx)
     result = recompute(before, ctx)
     verify_computation(result)
@@ -365,13 +366,13 @@ def test_far_readers_of_a_mask_compute_it_again() -> None:
 @pytest.mark.parametrize(
     ("changes", "target"),
     [
-        ({"depth": 5}, "gpu"),  # near enough
-        ({"size": 32}, "gpu"),  # too small
-        ({"fetch_mask": True}, "gpu"),  # kept alive anyway
-        ({}, "numpy"),  # too costly there
+        ({"depth": 5}, GPU),  # near enough
+        ({"size": 32}, GPU),  # too small
+        ({"fetch_mask": True}, GPU),  # kept alive anyway
+        ({}, NUMPY),  # too costly there
     ],
 )
-def test_recompute_refuses(changes: dict[str, Any], target: str) -> None:
+def test_recompute_refuses(changes: dict[str, Any], target: Target) -> None:
     ctx, _ = _recompute(_dropout(**changes), target)
     assert ctx.notes["recomputed"] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.ir.verify import verify_computation
 from graphc.passes.canonicalize import canonicalize
-from graphc.passes.context import Context, Target
+from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
 from graphc.passes.recognize_attention import RULE, recognize_attention
 from graphc.passes.specialize import specialize
+from graphc.passes.target import CPU, GPU, NUMPY, Target
 
 N, M, D, E = 160, 144, 6, 5
 TRIANGLE = np.tri(N, M, dtype=np.bool_)
@@ -32,7 +34,7 @@ def _inputs(dtype: Any = gc.float32, n: int = N, m: int = M) -> list[Value]:
 
 
 def _recognized(
-    build: Build, target: str = "native", **sizes: Any
+    build: Build, target: Target = CPU, **sizes: Any
 ) -> tuple[Computation, Computation, Context]:
     """The computation before and after the pass, of build(q, k, v)."""
     with Graph().as_default():
@@ -40,7 +42,7 @@ def _recognized(
         outputs = build(q, k, v)
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         computation = cut(outputs, [], inputs)
-    ctx = Context(target=Target(target))
+    ctx = Context(target=target)
     before = canonicalize(specialize(computation, ctx), ctx)
     after = recognize_attention(before, ctx)
     verify_computation(after)
@@ -199,7 +201,7 @@ REFUSED: dict[str, tuple[Build, str, dict[str, Any]]] = {
     ),
     "small for NumPy": (
         lambda q, k, v: _softmax(_scores(q, k)) @ v, "products are as quick at this size",
-        {"target": "numpy"},
+        {"target": NUMPY},
     ),
     "double": (
         lambda q, k, v: _softmax(_scores(q, k)) @ v, "no routine for float64",
@@ -242,9 +244,9 @@ def test_what_is_no_attention(build: Build) -> None:
 def test_on_a_gpu() -> None:
     """16-bit products are recognized; what no kernel takes is its products again."""
     plain = RECOGNIZED["plain"][0]
-    before, after, ctx = _recognized(plain, target="triton", dtype=gc.float16)
+    before, after, ctx = _recognized(plain, target=GPU, dtype=gc.float16)
     assert "scaled_dot_product_attention" in _ops(after)
-    before, after, ctx = _recognized(plain, target="triton")
+    before, after, ctx = _recognized(plain, target=GPU)
     assert after is before
     assert ctx.notes["rules"][RULE].declined["no routine for float32"] == 1
     for dtype, width in ((gc.float64, 8), (gc.float16, 300), (gc.float16, 8)):
@@ -253,7 +255,7 @@ def test_on_a_gpu() -> None:
             out = gc.nn.scaled_dot_product_attention(x, x, x)
             grad = gc.gradients(out, [x])
             computation = cut([out, *grad], [], [x])  # type: ignore[list-item]
-        names = _ops(recognize_attention(computation, Context(target=Target("triton"))))
+        names = _ops(recognize_attention(computation, Context(target=GPU)))
         calls = [n for n in names if n.startswith("scaled_dot_product_attention")]
         assert len(calls) == (2 if (dtype, width) == (gc.float16, 8) else 0)
 
@@ -261,14 +263,14 @@ def test_on_a_gpu() -> None:
 @pytest.mark.parametrize(
     ("target", "n", "dtype", "forward", "trained"),
     [
-        ("native", 100, gc.float32, 0, 0), ("native", 130, gc.float32, 1, 0),
-        ("native", 260, gc.float32, 1, 2), ("native", 260, gc.float64, 1, 2),
-        ("numpy", 130, gc.float32, 0, 0), ("numpy", 260, gc.float32, 1, 0),
-        ("numpy", 1030, gc.float64, 1, 2), ("triton", 5, gc.float32, 1, 2),
+        (CPU, 100, gc.float32, 0, 0), (CPU, 130, gc.float32, 1, 0),
+        (CPU, 260, gc.float32, 1, 2), (CPU, 260, gc.float64, 1, 2),
+        (NUMPY, 130, gc.float32, 0, 0), (NUMPY, 260, gc.float32, 1, 0),
+        (NUMPY, 1030, gc.float64, 1, 2), (GPU, 5, gc.float32, 1, 2),
     ],
 )  # fmt: skip
 def test_small_attention_is_products(
-    target: str, n: int, dtype: Any, forward: int, trained: int
+    target: Target, n: int, dtype: Any, forward: int, trained: int
 ) -> None:
     with Graph().as_default():
         x = gc.placeholder(dtype, (2, n, 8))
@@ -276,7 +278,7 @@ def test_small_attention_is_products(
         grad = gc.gradients(out, [x])
         for outputs, count in (([out], forward), ([out, *grad], trained)):
             computation = cut(outputs, [], [x])  # type: ignore[arg-type]
-            after = recognize_attention(computation, Context(target=Target(target)))
+            after = recognize_attention(computation, Context(target=target))
             calls = [n for n in _ops(after) if n.startswith("scaled_dot_product_attention")]
             assert len(calls) == count
 
@@ -300,7 +302,7 @@ def test_products_of_small_attention_are_right() -> None:
 
 
 def test_a_target_without_the_routine() -> None:
-    before, after, _ = _recognized(RECOGNIZED["plain"][0], target="unheard")
+    before, after, _ = _recognized(RECOGNIZED["plain"][0], target=replace(CPU, attention=None))
     assert after is before
 
 
@@ -309,7 +311,7 @@ def test_the_pipeline_checks_it() -> None:
         inputs = _inputs()
         q, k, v = inputs
         computation = cut([_softmax(_scores(q, k) * 0.1 + _bias(N, M)) @ v], [], inputs)
-    program = compile_program(computation, Context(Settings(check_passes=True), Target("native")))
+    program = compile_program(computation, Context(Settings(check_passes=True), CPU))
     assert [k.form for k in program.kernels] == ["call"]
     largest = max(b.nbytes for b in program.buffers.values())
     assert largest < 6 * N * M * 4

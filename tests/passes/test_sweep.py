@@ -34,10 +34,11 @@ from graphc.ir.loop import (
 from graphc.ir.loop_json import Decoder, Encoder
 from graphc.ir.settings import Settings
 from graphc.ir.verify import verify_program
-from graphc.passes.context import Context, Folding, Target
+from graphc.passes.context import Context
 from graphc.passes.fold_sums import Folded, fold_sums
 from graphc.passes.inline import Limits, Refusal
 from graphc.passes.pipeline import compile_program
+from graphc.passes.target import NUMPY, Folding, Target
 from graphc.runtime.devices.native import NativeDevice
 from graphc.runtime.devices.numpy import NumPyDevice
 from tests.passes.program_checks import check
@@ -360,13 +361,13 @@ def eager(target: Target) -> Target:
 def test_random_graphs_with_all_folds(seed: int) -> None:
     outputs, feeds = random_graph(chooser(seed), steps=24, backward=seed % 2 == 1)
     computation = cut(outputs, (), [n.outputs[0] for n in feeds])
-    check(computation, feeds, 1e-9, 1e-9, target=eager(Target()))
+    check(computation, feeds, 1e-9, 1e-9, target=eager(NUMPY))
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_updates_with_all_folds(seed: int) -> None:
     computation, arrays = random_program(chooser(seed), steps=16)
-    check(computation, arrays, target=eager(Target()))
+    check(computation, arrays, target=eager(NUMPY))
 
 
 def column_sums(seed: int) -> tuple[list[Any], dict[Any, np.ndarray]]:

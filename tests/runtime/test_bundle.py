@@ -20,11 +20,12 @@ from graphc.ir.loop_json import Decoder, Encoder
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
+from graphc.passes.target import GPU
 from graphc.runtime import bundle_native
 from graphc.runtime.bundle_files import pack_arrays, unpack_arrays, write_files
 from graphc.runtime.devices import native_build
 from graphc.runtime.explain import compile_fetches
-from graphc.runtime.targets import GPU, find_target
+from graphc.runtime.targets import find_target
 from tests.control_programs import PROGRAMS, expected, fetches_and_feeds
 from tests.random_graphs import chooser, random_graph
 

@@ -21,9 +21,9 @@ from graphc.codegen.triton.contraction import divided, prepared
 from graphc.ir import loop
 from graphc.ir.interpret import run_program
 from graphc.ir.loop import Buffer, Kernel, Program
+from graphc.passes.target import GPU
 from graphc.runtime.devices import triton as module
 from graphc.runtime.devices.triton import Step, TritonDevice
-from graphc.runtime.targets import GPU
 
 
 class Stream:
