@@ -153,6 +153,14 @@ def _bitcast(attrs: Attrs, x: Tensor) -> Sequence[Tensor]:
     return [x.view(getattr(torch, attrs["dtype"].name))]
 
 
+def _fourier(attrs: Attrs, x: Tensor) -> Sequence[Tensor]:
+    import torch
+
+    numbers = torch.view_as_complex(x)
+    transform = torch.fft.ifft if attrs["inverse"] else torch.fft.fft
+    return [torch.view_as_real(transform(numbers, dim=attrs["axis"] % numbers.dim()))]
+
+
 _ROUTINES: Final[Mapping[str, Callable[..., Sequence[Tensor]]]] = {
     "scatter_add": _scatter_add,
     "unsorted_segment_max": _extremum("amax", lambda dtype: dtype.min),
@@ -161,6 +169,7 @@ _ROUTINES: Final[Mapping[str, Callable[..., Sequence[Tensor]]]] = {
     "take_pairs": _take_pairs,
     "put_pairs": _put_pairs,
     "bitcast": _bitcast,
+    "fourier": _fourier,
 }
 
 __all__ = ["Routine", "routine_of"]

@@ -286,6 +286,16 @@ def torch_computes_what_kernels_do_not(device: TritonDevice) -> None:
 
 
 @check
+def torch_computes_fourier_transforms(device: TritonDevice) -> None:
+    for shape, axis, inverse in (((3, 12, 2), 1, False), ((6, 5, 2), -2, True), ((1, 2), 0, True)):
+        x, y = placeholder(*shape), normal(*shape, seed=4)
+        out = op("fourier")(x * 1.0 + 0.5, axis=axis, inverse=inverse)
+        executable, _ = load(device, cut([out], [], [x]), {})
+        assert not any(s.on_host for s in executable.steps)
+        close(executable.run([y], 0), evaluate([out], {x.node: y}))
+
+
+@check
 def what_torch_cannot_do_stays_on_the_host(device: TritonDevice) -> None:
     x = placeholder(5, 3, 3)
     inverse = op("matrix_inverse")(x)
