@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from graphc.codegen.triton.convolution import Convolution
 from graphc.codegen.triton.emit import emit, emit_kernel
 from graphc.codegen.triton.launch import (
     Launch,
@@ -13,7 +14,8 @@ from graphc.codegen.triton.launch import (
 )
 from graphc.codegen.triton.library import Product
 
-LAUNCH_CLASSES: Final = (Launch, Stage, Workspace, Matrix, Product)  # what a Launch is made of
+# what a Launch is made of
+LAUNCH_CLASSES: Final = (Launch, Stage, Workspace, Matrix, Product, Convolution)
 
 __all__ = [
     "LAUNCH_CLASSES", "Launch", "Options", "Stage", "Workspace", "emit", "emit_kernel",

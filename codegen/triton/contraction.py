@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from graphc.codegen.axes import ordered, simplified
 from graphc.codegen.triton.launch import Workspace
 from graphc.ir import loop
 from graphc.ir.dtypes import DType
@@ -46,16 +47,19 @@ def uses_tensor_dot(dtype: DType) -> bool:
 
 
 def prepared(kernel: Kernel) -> Kernel:
-    """The kernel ready for a recipe.
+    """The kernel ready for a recipe: axes in order, and as few as may be.
 
     Lets before the dot are substituted into it. A matrix times a vector is no dot but a row
-    reduction of products: a tile would be all padding.
+    reduction of products: a tile would be all padding. The axes of a dot stay: they tell windows
+    from channels, and a tile walks several as one where an access does.
     """
-    if kernel.form != "dot":
-        return kernel
-    kernel = _with_inlined_lets(kernel)
-    rows, columns = dot_axes(kernel)[:2]
-    return kernel if rows and columns else _as_reduction(kernel)
+    if kernel.form == "dot":
+        kernel = _with_inlined_lets(kernel)
+        rows, columns = dot_axes(kernel)[:2]
+        if rows and columns:
+            return ordered(kernel)
+        kernel = _as_reduction(kernel)
+    return simplified(kernel)
 
 
 def _with_inlined_lets(kernel: Kernel) -> Kernel:
@@ -66,7 +70,8 @@ def _with_inlined_lets(kernel: Kernel) -> Kernel:
         return values.get(expr.name, expr) if isinstance(expr, Ref) else expr
 
     for stmt in kernel.body:
-        if isinstance(stmt, Let) and not any(isinstance(s, Dot) for s in body):
+        before = not any(isinstance(s, Dot) for s in body)
+        if isinstance(stmt, Let) and (before or isinstance(stmt.value, Ref)):
             values[stmt.name] = loop.map_expr(stmt.value, expand)
         else:
             body.append(loop.map_stmt(stmt, expand))

@@ -20,9 +20,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from graphc.codegen.axes import simplified
-from graphc.codegen.triton.library import Matrix
-from graphc.codegen.triton.schedule import dot_axes
+from graphc.codegen.triton.launch import Matrix
 from graphc.ir import loop
 from graphc.ir.loop import Access, Apply, Dot, Expr, Guard, Kernel, Linear, Load, Ref, Store
 
@@ -51,6 +49,16 @@ class Convolution:
     padding: Sizes
     dilation: Sizes
     groups: int
+
+    def __str__(self) -> str:
+        image, filter_, result = self.image, self.filter, self.result
+        return f"{self.computes} of convolution({image}, {filter_}) -> {result}, {self._steps}"
+
+    @property
+    def _steps(self) -> str:
+        numbers = f"strides {self.stride}, padding {self.padding} and {self.after}"
+        more = f", dilation {self.dilation}" if set(self.dilation) != {1} else ""
+        return numbers + more + (f", {self.groups} groups" if self.groups > 1 else "")
 
     @property
     def out(self) -> Matrix:
@@ -86,11 +94,12 @@ def is_absorbed(before: int, after: int, stride: int) -> bool:
 def find_convolution(kernel: Kernel) -> Convolution | None:
     """The convolution that a kernel of a dot and the store of its result is, or None.
 
-    The axes are the program's: collapsed ones no longer tell windows from channels.
+    For what is no product of matrices. The axes are the program's: collapsed ones no longer tell
+    windows from channels.
     """
     dot, store = kernel.body
     assert isinstance(dot, Dot) and isinstance(store, Store), kernel.body
-    if not _is_stored(dot, store) or _is_product(kernel):
+    if not _is_stored(dot, store):
         return None
     choices = itertools.chain(
         _choices(kernel, dot.a, dot.b, store.access), _choices(kernel, dot.b, dot.a, store.access)
@@ -104,13 +113,6 @@ def _is_stored(dot: Dot, store: Store) -> bool:
     if isinstance(value, Apply) and value.op == "cast":
         (value,) = value.args
     return isinstance(value, Ref) and value.name == dot.name and store.access.is_plain
-
-
-def _is_product(kernel: Kernel) -> bool:
-    """Whether it is a product of matrices, which is no convolution."""
-    rows, columns, summed, _ = dot_axes(simplified(kernel))
-    guarded = any(a.guards for a in kernel.loads)
-    return not guarded and max(len(rows), len(columns), len(summed)) <= 1
 
 
 def _awkwardness(found: Convolution) -> tuple[bool | int, ...]:
@@ -238,8 +240,12 @@ class _Choice:
         pairs = zip(views, self._parts(), strict=True)
         if not all(self._is_access(view, *part) for view, part in pairs):
             return False
+        if self.walked.guards:
+            return True
+        if any(d.place is None and self.walked.strides[d.window or 0] < 0 for d in self.dims):
+            return False  # a product of what is read backwards, not an image of one place
         # without a window over neighbours it is a product: in another order only copies are added
-        return bool(self.walked.guards) or _overlaps(found) or _is_in_order(found)
+        return _overlaps(found) or _is_in_order(found)
 
     def _is_access(self, view: Matrix, access: Access, indices: tuple[_Index, ...]) -> bool:
         rank = len(self.sizes)

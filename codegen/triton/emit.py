@@ -71,7 +71,7 @@ def emit_kernel(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
         return _emit_control(kernel, buffers, options)
     if kernel.form == "group":
         return _emit_group(kernel, buffers, options)
-    ready = simplified(prepared(kernel))
+    ready = prepared(kernel)
     plan = _plan(ready, buffers, options)
     if plan.recipe == "split":
         return _emit_split(kernel, ready, plan, buffers, options)
@@ -211,7 +211,7 @@ def _emit_group(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options)
     arguments = list(dict.fromkeys((*kernel.inputs, *kernel.outputs)))
     for number, part in enumerate(kernel.parts):
         name = f"{kernel.name}_part{number}"
-        ready = simplified(prepared(part))
+        ready = prepared(part)
         function, plan, grid = _emit_one(ready, buffers, options, is_part=True)
         warps = max(warps, plan.num_warps)
         header = _header(part, buffers, _summary(plan))

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from graphc.codegen.axes import simplified
 from graphc.codegen.triton.contraction import dot_axes
+from graphc.codegen.triton.convolution import Convolution, find_convolution
 from graphc.codegen.triton.launch import Matrix
 from graphc.ir.loop import Access, Dot, Kernel, Load, Store
 
@@ -27,11 +28,16 @@ class Product:
     b: Matrix
     out: Matrix
 
+    @property
+    def operands(self) -> tuple[Matrix, Matrix]:
+        """What is read."""
+        return self.a, self.b
+
     def __str__(self) -> str:
         return f"{self.a} @ {self.b}"
 
 
-LibraryCall: TypeAlias = Product
+LibraryCall: TypeAlias = Product | Convolution
 
 
 def library_call(kernel: Kernel) -> LibraryCall | None:
@@ -40,15 +46,18 @@ def library_call(kernel: Kernel) -> LibraryCall | None:
     assert isinstance(dot, Dot) and isinstance(store, Store), kernel.body
     if kernel.space < LEAST_WORK or not dot.a.dtype.is_floating or dot.a.dtype != dot.b.dtype:
         return None
-    return _product(kernel)
+    return find_product(kernel) or find_convolution(kernel)
 
 
-def _product(kernel: Kernel) -> Product | None:
+def find_product(kernel: Kernel) -> Product | None:
+    """The product of matrices that such a kernel is, or None."""
     kernel = simplified(kernel)
     dot, store = kernel.body
     assert isinstance(dot, Dot) and isinstance(store, Store), kernel.body
     operands = [e.pieces[0] for e in (dot.a, dot.b) if isinstance(e, Load) and e.is_plain]
     if len(operands) != 2 or not store.access.is_plain:
+        return None
+    if min(s for x in (*operands, store.access) for s in x.strides) < 0:  # torch has no such views
         return None
     rows, columns, summed, batch = dot_axes(kernel)
     if len(rows) > 1 or len(columns) > 1 or len(summed) != 1:
@@ -71,4 +80,4 @@ def _matrix(kernel: Kernel, access: Access, axes: Sequence[int | None]) -> Matri
     return Matrix(access.buffer, sizes, strides, access.offset)
 
 
-__all__ = ["LEAST_WORK", "LibraryCall", "Product", "library_call"]
+__all__ = ["LEAST_WORK", "LibraryCall", "Product", "find_product", "library_call"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from graphc.codegen.triton.contraction import divided, dot_of, dot_sizes, uses_tensor_dot
+from graphc.codegen.triton.convolution import Convolution
 from graphc.codegen.triton.function import blocks, pow2, stores_of
 from graphc.codegen.triton.launch import Options
 from graphc.codegen.triton.library import library_call
@@ -31,6 +32,7 @@ MOST_CHUNKS = 32
 # kernels reach of the library's. The shares are estimates: `autotune` measures instead.
 TENSOR_WORK_PER_BYTE, TENSOR_SHARE = 184.0, 0.85
 EXACT_WORK_PER_BYTE, EXACT_SHARE = 14.0, 0.6
+WINDOW_SHARE = 0.7  # of that, where windows are read through guards
 _SMALL = 4096  # elements below which the order of loads does not matter
 
 
@@ -218,7 +220,9 @@ def _library_wins(kernel: Kernel, buffers: Mapping[str, Buffer], options: Option
     m, n, k, batch = dot_sizes(kernel)
     work = 2.0 * batch * m * n * k
     per_byte, share = _speed(dot_of(kernel).a.dtype, options)
-    moved = per_byte * sum(buffers[b].nbytes for b in (call.a.buffer, call.b.buffer))
+    moved = per_byte * sum(buffers[m.buffer].nbytes for m in call.operands)
+    if isinstance(call, Convolution):
+        share *= WINDOW_SHARE
     own = max(work / share, moved)
     return max(work, moved) + 2 * per_byte * parts.space.nbytes < own
 

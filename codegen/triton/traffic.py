@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from graphc.codegen.axes import simplified
 from graphc.codegen.triton.contraction import divided, divided_sums, dot_axes, prepared
 from graphc.codegen.triton.dot import GROUP
 from graphc.codegen.triton.function import Function, blocks
@@ -53,7 +52,7 @@ def traffic(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) -> 
     if kernel.is_whole:
         total = sum(buffers[n].nbytes for n in (*kernel.inputs, *kernel.outputs))
         return Traffic(total, total)
-    ready = simplified(prepared(kernel))
+    ready = prepared(kernel)
     plan = schedule(ready, buffers, options)
     least = _bytes(_accesses(ready, ready.body), ready, buffers)
     more = {

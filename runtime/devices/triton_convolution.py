@@ -7,14 +7,13 @@ computes more places and drops some; a gradient has the image padded or cut by i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from graphc.codegen.triton.convolution import DATA, FORWARD, Convolution, is_absorbed
-from graphc.codegen.triton.library import Matrix
 
 Tensor = Any  # torch is imported late
 Wanted = tuple[bool, bool, bool]  # gradients by image, filter and bias
@@ -168,20 +167,14 @@ class Convolve:
         return torch.float32 if dtype.itemsize == 2 and not self.out.is_cuda else dtype
 
 
-def convolve_of(found: Convolution, tensors: Mapping[str, Tensor], tf32: bool = False) -> Convolve:
-    """The call that computes the convolution in the buffers' tensors."""
-    image, filter_, result = (_view(m, tensors) for m in (found.image, found.filter, found.result))
+def convolve_of(found: Convolution, views: Sequence[Tensor], tf32: bool = False) -> Convolve:
+    """The call that computes the convolution in views of image, filter and result."""
+    image, filter_, result = views
     numbers = found.stride, found.padding, found.after, found.dilation
     if len(found.stride) == 1:  # libraries know channels last from two spatial dims on
         image, filter_, result = (t.unsqueeze(2) for t in (image, filter_, result))
         numbers = (1, *found.stride), (0, *found.padding), (0, *found.after), (1, *found.dilation)
     return Convolve(found.computes, image, filter_, result, *numbers, found.groups, tf32)
-
-
-def _view(matrix: Matrix, tensors: Mapping[str, Tensor]) -> Tensor:
-    tensor = tensors[matrix.buffer]
-    start = tensor.storage_offset() + matrix.offset  # the buffer may lie inside an arena
-    return tensor.as_strided(matrix.sizes, matrix.strides, start)
 
 
 def _channels_last(tensor: Tensor) -> Any:

@@ -1,7 +1,8 @@
 """Kernels that libraries compute, by torch.
 
-cuBLAS: products of strided matrices. Scaled dot product attention:
-of 16-bit floats, forward, where nothing reads the sums, which torch keeps to itself.
+cuBLAS: products of strided matrices. cuDNN: convolutions, by triton_convolution.py. Scaled dot
+product attention: of 16-bit floats, forward, where nothing reads the sums, which torch keeps to
+itself.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.triton.attention import FORWARD
+from graphc.codegen.triton.convolution import Convolution
 from graphc.codegen.triton.launch import Matrix
 from graphc.codegen.triton.library import LibraryCall
 from graphc.ir import loop
 from graphc.ir.attention import scale_of
 from graphc.ir.loop import Kernel, Program
+from graphc.runtime.devices.triton_convolution import Convolve, convolve_of
 from graphc.runtime.devices.triton_routines import Attrs, Routine, Tensor
 
 
@@ -58,13 +61,16 @@ class Matmul:
             torch.matmul(self.a, self.b)
 
 
-def bound_call(call: LibraryCall, tensors: Mapping[str, Tensor], tf32: bool) -> Matmul:
+def bound_call(call: LibraryCall, tensors: Mapping[str, Tensor], tf32: bool) -> Matmul | Convolve:
     """The call over these tensors."""
-    a, b, out = (view(m, tensors) for m in (call.a, call.b, call.out))
+    if isinstance(call, Convolution):
+        views = [_view(m, tensors) for m in (call.image, call.filter, call.result)]
+        return convolve_of(call, views, tf32)
+    a, b, out = (_view(m, tensors) for m in (call.a, call.b, call.out))
     return Matmul(a, b, out, tf32)
 
 
-def view(matrix: Matrix, tensors: Mapping[str, Tensor]) -> Tensor:
+def _view(matrix: Matrix, tensors: Mapping[str, Tensor]) -> Tensor:
     """The view of its buffer's tensor."""
     tensor = tensors[matrix.buffer]
     start = tensor.storage_offset() + matrix.offset  # the buffer may lie inside an arena

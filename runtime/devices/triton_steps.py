@@ -20,9 +20,11 @@ import numpy as np
 from graphc.codegen.triton import Launch, Stage, most_registers
 from graphc.ir import loop
 from graphc.ir.dtypes import int64, uint8
+from graphc.ir.errors import DeviceError
 from graphc.ir.loop import Kernel, Program, step_counter
 from graphc.ir.table import OPS
-from graphc.runtime.devices.triton_library import attention_of, bound_call
+from graphc.runtime.devices.triton_convolution import Convolve
+from graphc.runtime.devices.triton_library import Matmul, attention_of, bound_call
 from graphc.runtime.devices.triton_routines import routine_of
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ class Binder:
         steps = []
         if launch.library is not None:
             call = bound_call(launch.library, arguments, self.tf32)
-            steps.append(Step(kernel.name, call, call.warm_up))
+            steps.append(Step(kernel.name, call, partial(_warm_up, call, launch)))
         writes = any(buffers[n].role == loop.VARIABLE for n in kernel.outputs)
         for stage in launch.stages:
             run = self.prepared(stage, arguments)
@@ -316,6 +318,17 @@ class _While:
         launch_all(self.bodies[side])
         for x, name in zip(self.stacked, stmt.stacked, strict=True):
             _slice(tensors[name], t, stmt.trips).copy_(x)
+
+
+def _warm_up(call: Matmul | Convolve, launch: Launch) -> None:
+    """Let the library choose its routine. DeviceError where it has none."""
+    try:
+        call.warm_up()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"torch does not compute {launch.library} of kernel {launch.kernel}: {error}; "
+            "with GRAPHC_LIBRARIES=0 or Session(libraries=False) kernels of graphc do"
+        ) from error
 
 
 def _slice(flat: Tensor, t: int, trips: int) -> Tensor:

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options, emit
 from graphc.codegen.triton.candidates import candidates, tuning_key
 from graphc.codegen.triton.contraction import prepared
@@ -75,7 +74,7 @@ def tuned_schedules(
     store = _Store(cache_file(settings), device.label)
     found = {}
     for kernel, buffers in _kernels(program):
-        ready = simplified(prepared(kernel))
+        ready = prepared(kernel)
         key = tuning_key(ready, buffers, options)
         plans = candidates(ready, buffers, options)
         choice = store.choice(key)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options
 from graphc.codegen.triton.candidates import candidates, tuning_key
 from graphc.codegen.triton.contraction import prepared
@@ -70,7 +69,7 @@ def test_kernels_fit_into_registers(name: str) -> None:
 
 def m_and_n(kernel: Kernel, buffers: dict[str, Buffer]) -> tuple[int, int]:
     """The sides of a product's tile."""
-    plan = schedule(simplified(prepared(kernel)), buffers, Options())
+    plan = schedule(prepared(kernel), buffers, Options())
     return min(plan.x, plan.y), max(plan.x, plan.y)
 
 
@@ -78,7 +77,7 @@ def is_dense(kernel: Kernel, buffers: dict[str, Buffer]) -> bool:
     """True where neighbouring lanes read neighbouring, aligned elements of everything."""
     if kernel.form not in ("flat", "row"):
         return False
-    ready = simplified(prepared(kernel))
+    ready = prepared(kernel)
     if schedule(ready, buffers, Options()).recipe == "tiled" or ready.space < 1 << 12:
         return False
     plain = all(a.is_plain for a in ready.loads) and not ready.gathered
@@ -182,7 +181,7 @@ def test_bytes_of_a_product_that_no_cache_holds() -> None:
 def test_a_long_row_in_one_tile_fits(length: int) -> None:
     """The candidate that reads a long row once spills nothing."""
     kernel, buffers = softmax_kernel(256, length)
-    ready = simplified(prepared(kernel))
+    ready = prepared(kernel)
     (plan,) = [p for p in candidates(ready, buffers, Options()) if p.recipe == "row"]
     options = Options(schedules={tuning_key(ready, buffers, Options()): plan})
     program = Program(buffers, (kernel,), (), (), ())

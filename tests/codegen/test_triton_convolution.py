@@ -23,6 +23,7 @@ from graphc.codegen.triton.convolution import (
     Convolution,
     find_convolution,
 )
+from graphc.codegen.triton.library import find_product
 from graphc.ir import interpret
 from graphc.ir.dtypes import as_dtype
 from graphc.ir.errors import ShapeError
@@ -45,9 +46,10 @@ from graphc.ir.loop import (
 from graphc.ir.ops.conv import convolution
 from graphc.ir.settings import Settings
 from graphc.onnx import load
-from graphc.runtime.devices.triton_convolution import Convolve, convolution_flags, convolve_of
+from graphc.passes.target import GPU
+from graphc.runtime.devices.triton_convolution import Convolve, convolution_flags
+from graphc.runtime.devices.triton_library import bound_call
 from graphc.runtime.explain import compile_fetches
-from graphc.runtime.targets import GPU
 
 torch = pytest.importorskip("torch")
 
@@ -110,6 +112,11 @@ TABLE: dict[str, tuple[Sizes, Sizes, dict[str, Any], tuple[str, ...]]] = {
     "window_of_one_pixel": ((2, 8, 8, 3), (1, 1, 3, 4), {"padding": "SAME"}, (FORWARD,)),
     "window_of_all": ((2, 7, 7, 3), (7, 7, 3, 4), {}, (DATA,)),
 }  # fmt: skip
+
+
+def _find(kernel: Kernel) -> Convolution | None:
+    """As a library is asked: products of matrices first."""
+    return None if find_product(kernel) else find_convolution(kernel)
 
 
 def _build(
@@ -183,7 +190,7 @@ def _both(kernel: Kernel, found: Convolution, arrays: Arrays) -> tuple[Arrays, A
     with np.errstate(all="ignore"):
         interpret.run_kernel(kernel, want)
     tensors = {name: _tensor(array) for name, array in arrays.items()}
-    call = convolve_of(found, tensors)
+    call = bound_call(found, tensors, tf32=False)
     call.warm_up()
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(_array(tensor), arrays[name], "warming up changes nothing")
@@ -194,7 +201,7 @@ def _both(kernel: Kernel, found: Convolution, arrays: Arrays) -> tuple[Arrays, A
 @pytest.mark.parametrize("name", TABLE)
 def test_table_is_found_and_computed(name: str) -> None:
     program, kernels = _table_dots(name)
-    found = [(k, c) for k in kernels if (c := find_convolution(k)) is not None]
+    found = [(k, c) for k in kernels if (c := _find(k)) is not None]
     assert tuple(c.computes for _, c in found) == TABLE[name][3]
     for kernel, each in found:
         _check(kernel, each, _arrays(program))
@@ -206,7 +213,7 @@ def test_dtypes(name: str, dtype: Any) -> None:
     program, kernels = _table_dots(name, dtype)
     assert len(kernels) == 3
     for kernel in kernels:
-        found = find_convolution(kernel)
+        found = _find(kernel)
         assert found is not None
         _check(kernel, found, _arrays(program))
 
@@ -215,7 +222,7 @@ def test_sums_of_small_floats_are_wide() -> None:
     """2048 + 1 + 1 + ...: in float16 the ones would be lost one by one."""
     program = _program(lambda: _build((1, 4, 4, 64), (3, 3, 64, 2), {}, gc.float16))
     kernel = next(_dots(program))
-    found = find_convolution(kernel)
+    found = _find(kernel)
     assert found is not None
     arrays = {b.name: np.ones(b.size, b.dtype.numpy) for b in program.buffers.values()}
     arrays[found.filter.buffer][:2] = 2048
@@ -250,7 +257,7 @@ def test_numbers(
 
 
 def _found(name: str, computes: str) -> Convolution:
-    found = [find_convolution(k) for k in _table_dots(name)[1]]
+    found = [_find(k) for k in _table_dots(name)[1]]
     return next(c for c in found if c is not None and c.computes == computes)
 
 
@@ -297,7 +304,7 @@ def test_operands() -> None:
 def _all_are_found(program: Program) -> list[Convolution]:
     found = []
     for kernel in _dots(program):
-        each = find_convolution(kernel)
+        each = _find(kernel)
         assert each is not None, format_kernel(kernel)
         _check(kernel, each, _arrays(program))
         found.append(each)
@@ -397,7 +404,7 @@ def test_what_is_found_is_right(row: tuple[Sizes, Sizes, dict[str, Any]], seed: 
     except ShapeError:
         assume(False)
     for kernel in _dots(program):
-        found = find_convolution(kernel)
+        found = _find(kernel)
         if found is not None:
             _check(kernel, found, _arrays(program, seed))
 
@@ -408,7 +415,7 @@ def test_what_is_found_is_right(row: tuple[Sizes, Sizes, dict[str, Any]], seed: 
 def _first_dot(name: str, computes: str = FORWARD) -> tuple[Program, Kernel]:
     program, kernels = _table_dots(name)
     return program, next(
-        k for k in kernels if (c := find_convolution(k)) is not None and c.computes == computes
+        k for k in kernels if (c := _find(k)) is not None and c.computes == computes
     )
 
 
@@ -436,15 +443,15 @@ def _changed(guard: Guard, offset: int = 0, size: int = 0, step: int = 0) -> Gua
 
 def test_another_fill_is_none() -> None:
     _, kernel = _first_dot("plain")
-    assert find_convolution(_with(kernel, fill=1)) is None
-    assert find_convolution(_with(kernel, fill=0.0)) is not None
+    assert _find(_with(kernel, fill=1)) is None
+    assert _find(_with(kernel, fill=0.0)) is not None
 
 
 def test_several_pieces_are_none() -> None:
     _, kernel = _first_dot("plain")
     dot = kernel.body[0]
     assert isinstance(dot, Dot) and isinstance(dot.a, Load)
-    assert find_convolution(_with(kernel, a=replace(dot.a, pieces=dot.a.pieces * 2))) is None
+    assert _find(_with(kernel, a=replace(dot.a, pieces=dot.a.pieces * 2))) is None
 
 
 @pytest.mark.parametrize("side", ["a", "b"])
@@ -455,7 +462,7 @@ def test_computed_operands_are_none(side: str) -> None:
     old = getattr(dot, side)
     for new in (Apply("negative", (old,), old.dtype), Const(1.0, old.dtype)):
         changed = replace(dot, a=new) if side == "a" else replace(dot, b=new)
-        assert find_convolution(replace(kernel, body=(changed, store))) is None
+        assert _find(replace(kernel, body=(changed, store))) is None
 
 
 def test_two_guarded_operands_are_none() -> None:
@@ -467,7 +474,7 @@ def test_two_guarded_operands_are_none() -> None:
     guard = Guard(Linear(strides, -1), kernel.axes[axis].size)
     access = replace(dot.b.pieces[0], guards=(guard,))
     changed = replace(dot, b=replace(dot.b, pieces=(access,)))
-    assert find_convolution(replace(kernel, body=(changed, store))) is None
+    assert _find(replace(kernel, body=(changed, store))) is None
 
 
 @pytest.mark.parametrize("computes", ALL)
@@ -485,7 +492,7 @@ def test_guards_that_are_no_window_are_none(computes: str) -> None:
         (first,), (second, replace(first, value=both)),
         (_changed(first, step=1), second), (first, second, _changed(first, size=-1)),
     ):  # fmt: skip
-        assert find_convolution(_with(kernel, guards=changed)) is None, changed
+        assert _find(_with(kernel, guards=changed)) is None, changed
 
 
 def test_a_result_elsewhere_is_none() -> None:
@@ -501,7 +508,7 @@ def test_a_result_elsewhere_is_none() -> None:
         replace(store, access=replace(store.access, strides=backwards)),
         replace(store, access=replace(store.access, strides=(0, *store.access.strides[1:]))),
     ):  # fmt: skip
-        assert find_convolution(replace(kernel, body=(dot, changed))) is None
+        assert _find(replace(kernel, body=(dot, changed))) is None
 
 
 NO_CONVOLUTIONS: dict[str, Callable[[], Any]] = {
@@ -536,17 +543,17 @@ def test_no_convolutions(name: str) -> None:
     kernels = list(_dots(_program(NO_CONVOLUTIONS[name])))
     assert kernels
     for kernel in kernels:
-        assert find_convolution(kernel) is None, format_kernel(kernel)
+        assert _find(kernel) is None, format_kernel(kernel)
 
 
 def test_four_spatial_dims_are_none() -> None:
     _, kernel = _first_dot("three_dims")
     wider = _with_dim(_first_dot("plain")[1])
-    assert find_convolution(kernel) is not None
-    found = find_convolution(wider)
+    assert _find(kernel) is not None
+    found = _find(wider)
     assert found is not None and len(found.stride) == 3
     widest = _with_dim(wider)
-    assert find_convolution(widest) is None
+    assert _find(widest) is None
 
 
 def _with_dim(kernel: Kernel) -> Kernel:
@@ -625,7 +632,7 @@ def test_changed_numbers_are_refused_or_computed(name: str, computes: str) -> No
             kernel, strides=access.strides, offset=access.offset, guards=access.guards,
             divisor=access.divisor,
         )  # fmt: skip
-        found = find_convolution(changed)
+        found = _find(changed)
         if found is not None:
             _check(changed, found, arrays)
 
@@ -641,7 +648,7 @@ def test_numbers_that_are_not_finite_stay_where_they_are(
 ) -> None:
     """In what windows walk; the other operand meets padding, where libraries need not multiply."""
     program, kernel = _first_dot(name, computes)
-    found = find_convolution(kernel)
+    found = _find(kernel)
     assert found is not None
     arrays = _arrays(program)
     walked = arrays[_walked(kernel).buffer]
@@ -654,7 +661,7 @@ def test_numbers_that_are_not_finite_stay_where_they_are(
 @pytest.mark.parametrize("computes", [FORWARD, FILTER])
 def test_what_is_not_finite_in_the_other_operand(computes: str) -> None:
     program, kernel = _first_dot("valid", computes)
-    found = find_convolution(kernel)
+    found = _find(kernel)
     assert found is not None
     arrays = _arrays(program)
     arrays[found.operands[1].buffer][[0, 5]] = np.nan, np.inf
@@ -665,21 +672,21 @@ def test_what_is_not_finite_in_the_other_operand(computes: str) -> None:
 
 def _call(name: str, computes: str, tf32: bool = False) -> Convolve:
     program, kernel = _first_dot(name, computes)
-    found = find_convolution(kernel)
+    found = _find(kernel)
     assert found is not None
     tensors = {n: _tensor(a) for n, a in _arrays(program).items()}
-    return convolve_of(found, tensors, tf32)
+    return bound_call(found, tensors, tf32)
 
 
 def test_views_inside_an_arena() -> None:
     program, kernel = _first_dot("plain")
-    found = find_convolution(kernel)
+    found = _find(kernel)
     assert found is not None
     arrays = _arrays(program)
     arena = torch.from_numpy(np.concatenate([np.zeros(7, np.float32), *arrays.values()]))
     starts = np.cumsum([7, *(a.size for a in arrays.values())])
     parts = {n: arena[s : s + a.size] for s, (n, a) in zip(starts, arrays.items(), strict=False)}
-    convolve_of(found, parts)()
+    bound_call(found, parts, tf32=False)()
     interpret.run_kernel(kernel, arrays)
     got = parts[found.out.buffer].numpy()
     np.testing.assert_allclose(got, arrays[found.out.buffer], 1e-4, 1e-4)
@@ -732,7 +739,7 @@ def test_the_gpu_s_routine_gets_the_views(name: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.ops.aten, "cudnn_convolution", SimpleNamespace(out=convolve))
     monkeypatch.setattr(Convolve, "_is_direct", True)
     program, kernel = _first_dot(name)
-    found = find_convolution(kernel)
+    found = _find(kernel)
     assert found is not None
     _check(kernel, found, _arrays(program))
     call = _call(name, FORWARD, tf32=True)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options, emit
 from graphc.codegen.triton.candidates import candidates, tuning_key
 from graphc.codegen.triton.contraction import divided, divided_sums, dot_of, prepared
+from graphc.codegen.triton.convolution import Convolution
 from graphc.codegen.triton.library import Product, library_call
 from graphc.codegen.triton.schedule import MOST_CHUNKS, SPLIT_STEPS, schedule
 from graphc.codegen.triton.traffic import CACHE_BYTES, traffic
@@ -39,7 +39,7 @@ def product(
         y = gc.matmul(before(a) if before else a, b)
         program = gc.explain(after(y) if after else y, device="sm_90").program
     (kernel,) = program.kernels
-    return simplified(prepared(kernel)), dict(program.buffers)
+    return prepared(kernel), dict(program.buffers)
 
 
 def relu(x: Any) -> Any:
@@ -88,6 +88,33 @@ def test_no_library_takes(dtype: Any, sizes: tuple[int, int, int], before: Any) 
     assert schedule(kernel, buffers, LIBRARIES).recipe in ("dot", "split_dot")
     parts = divided(kernel, buffers)
     assert parts is None or library_call(parts.product) is None
+
+
+def test_no_library_walks_backwards() -> None:
+    kernel, buffers = product(64, 64, 64, before=lambda x: gc.reverse(x, axis=[1]))
+    assert not any(a.guards for a in kernel.loads) and dot_of(kernel)
+    assert schedule(kernel, buffers, LIBRARIES).recipe == "dot"
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_a_convolution_with_what_follows_it_is_the_librarys(strides: int) -> None:
+    with gc.Graph().as_default():
+        x, w = (gc.placeholder(float32, s) for s in ((8, 28, 28, 32), (3, 3, 32, 64)))
+        y = gc.nn.relu(gc.nn.conv2d(x, w, strides=strides, padding="SAME"))
+        program = gc.explain([y, *gc.gradients(y, [x, w])], device="sm_90").program
+    dots = [prepared(k) for k in program.kernels if k.form == "dot"]
+    assert len(dots) == 3
+    found = []
+    for kernel in dots:
+        assert schedule(kernel, program.buffers, LIBRARIES).recipe == "library"
+        assert schedule(kernel, program.buffers, Options()).recipe in ("dot", "split_dot")
+        parts = divided(kernel, program.buffers)
+        call = parts and library_call(parts.product)
+        assert isinstance(call, Convolution) and call.stride == (strides, strides)
+        found.append(call.computes)
+    assert sorted(found) == ["data", "filter", "forward"]
+    text = "".join(emit(program, LIBRARIES).kernels.values())
+    assert "library: forward of convolution(" in text and "_rest(" in text
 
 
 def test_sums_that_are_not_rounded_stay_in_the_kernel() -> None:

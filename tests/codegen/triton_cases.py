@@ -878,6 +878,33 @@ def beyond_32_bits() -> Case:
     return graph_case(lambda x: op("cast")(x, dtype=float32), blank(3, 2**30, dtype=np.int8))
 
 
+def _convolved(dtype: str = "f", **attrs: Any) -> Case:
+    """A convolution with something after it and its gradients, which a library computes too."""
+    x, w = normal(2, 13, 12, 8).astype(dtype), (normal(3, 3, 8, 16) / 9).astype(dtype)
+
+    def build(x: Value, w: Value) -> list[Value]:
+        y = op("convolution")(x, w, data_format="NHWC", **attrs)
+        dx, dw = y.node.op.grad(y.node, [op("sigmoid")(y)])
+        return [op("relu")(y + 0.5), dx * 2.0, dw]
+
+    return graph_case(build, x, w, recipes=["dot", "library"])
+
+
+@case
+def convolution_by_a_library() -> Case:
+    return _convolved(padding="SAME")
+
+
+@case
+def convolution_with_strides_by_a_library() -> Case:
+    return _convolved(padding="SAME", strides=(2, 3))
+
+
+@case
+def convolution_of_halves_by_a_library() -> Case:
+    return _convolved("e", padding="VALID", dilations=(2, 1))
+
+
 # -- running sums
 
 

@@ -20,7 +20,6 @@ import pytest
 
 import graphc as gc
 from graphc import errors
-from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options
 from graphc.codegen.triton.candidates import candidates, tuning_key
 from graphc.codegen.triton.contraction import prepared
@@ -140,7 +139,7 @@ def test_measured_schedules_are_bundled(
 
         def options_for(self, settings: Any, program: Any) -> Options:
             (kernel,) = program.kernels
-            ready, options = simplified(prepared(kernel)), Options(libraries=True)
+            ready, options = prepared(kernel), Options(libraries=True)
             last = candidates(ready, program.buffers, options)[-1]
             key = tuning_key(ready, program.buffers, options)
             return replace(options, schedules={key: replace(last, note="measured 1 us")})

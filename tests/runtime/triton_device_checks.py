@@ -15,6 +15,7 @@ import graphc as gc
 from graphc.ir import loop
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import as_dtype, float32
+from graphc.ir.errors import DeviceError
 from graphc.ir.graph import Node
 from graphc.ir.interpret import evaluate
 from graphc.ir.loop import Access, Apply, Axis, Buffer, Call, Const, Kernel, Let, Load, Ref, Store
@@ -24,6 +25,7 @@ from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program
 from graphc.passes.plan_memory import plan_memory
 from graphc.runtime.devices.triton import TritonDevice
+from graphc.runtime.devices.triton_library import Matmul
 
 Check = Callable[[TritonDevice], None]
 CHECKS: dict[str, Check] = {}
@@ -188,6 +190,27 @@ def what_follows_a_library_is_a_kernel(device: TritonDevice) -> None:
     want = np.maximum(arrays[0] @ start * np.float32(0.125) + arrays[1], 0)
     for number in range(2):
         close(executable.run(arrays, number), [want])
+
+
+@check
+def what_a_library_refuses_is_said(device: TritonDevice) -> None:
+    a, b = placeholder(64, 64), placeholder(64, 64)
+    executable, _ = load(device, cut([op("matmul")(a, b)], [], [a, b]), {}, libraries=True)
+    (step,) = executable.steps
+
+    def refuse(self: Matmul) -> None:
+        raise RuntimeError("no engine")
+
+    before, Matmul.warm_up = Matmul.warm_up, refuse  # type: ignore[method-assign]
+    try:
+        assert step.warm_up is not None
+        step.warm_up()
+    except DeviceError as error:
+        assert f" of kernel {step.name}: no engine; with GRAPHC_LIBRARIES=0" in str(error)
+    else:
+        raise AssertionError("nothing was said")
+    finally:
+        Matmul.warm_up = before  # type: ignore[method-assign]
 
 
 @check

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from graphc.codegen.axes import simplified
 from graphc.codegen.triton import Options
 from graphc.codegen.triton.contraction import divided, prepared
 from graphc.ir import loop
@@ -130,7 +129,7 @@ def _kernel_of(function: str, program: Program) -> tuple[Kernel, Program]:
     kernel = next(k for k in program.kernels if k.name == function.removesuffix("_rest"))
     if kernel.name == function:
         return kernel, program
-    parts = divided(simplified(prepared(kernel)), program.buffers)
+    parts = divided(prepared(kernel), program.buffers)
     assert parts is not None and parts.rest is not None and parts.space is not None
     space = Buffer(parts.space.name, parts.space.dtype, (parts.space.size,), loop.TEMPORARY)
     return parts.rest, program.replace(buffers={**program.buffers, space.name: space})
