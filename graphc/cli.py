@@ -126,6 +126,7 @@ def explain(
     model: str, shapes: dict[str, Shape], target: str, roofline: bool, source: bool
 ) -> None:
     """Say what becomes of MODEL: kernels, edges that were not fused, memory."""
+    from graphc.ir.settings import Settings
     from graphc.runtime.roofline import roofline as predicted
     from graphc.runtime.targets import find_target
 
@@ -134,8 +135,9 @@ def explain(
         raise click.UsageError("--roofline is of a GPU: give --target sm_80, sm_90 or sm_100")
     report = _explained(model, shapes, target)
     click.echo(str(report))
-    if roofline:
-        click.echo(f"\n{predicted(report.program)}")
+    if roofline and gpu is not None:
+        options = gpu.options(Settings.from_environment())
+        click.echo(f"\n{predicted(report.program, options)}")
     for kernel in report.kernels if source else ():
         click.echo(f"\n{kernel.loops}\n\n{kernel.source}")
 
