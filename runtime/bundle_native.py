@@ -25,9 +25,9 @@ def native_files(
     """Every library that the program needs, with its C source; made by loading it once."""
     files: dict[str, bytes] = {}
 
-    def recorded(texts: tuple[str, ...], more: tuple[str, ...]) -> Path:
+    def recorded(texts: tuple[str, ...], more: tuple[str, ...], parts: int) -> Path:
         with libraries_from(None):
-            path = Path(build(texts, more, options)._name)
+            path = Path(build(texts, more, options, parts)._name)
         key = library_key(texts, more, header_text())
         files[f"{_FOLDER}/{key}.so"] = path.read_bytes()
         files[f"{_FOLDER}/{key}.c"] = "\n".join(texts).encode()
@@ -48,7 +48,8 @@ def bundled_libraries(about: Mapping[str, Any], files: Mapping[str, bytes]) -> I
     _check_processor(about)
     with tempfile.TemporaryDirectory(prefix="graphc-bundle-") as folder:
 
-        def found(texts: tuple[str, ...], more: tuple[str, ...]) -> Path:
+        def found(texts: tuple[str, ...], more: tuple[str, ...], parts: int) -> Path:
+            del parts  # which mean the same as the whole
             key = library_key(texts, more, header_text())
             data = files.get(f"{_FOLDER}/{key}.so")
             if data is None:

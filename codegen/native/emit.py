@@ -7,7 +7,7 @@ branches have a table of their own per program inside, made when they start.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from graphc.codegen.native.kernel import emit_kernel
 from graphc.codegen.native.matmul import packed_bytes
 from graphc.codegen.native.product import product_of, second_sources
 from graphc.codegen.native.routines import emit_routine
+from graphc.codegen.native.sharing import form_of
 from graphc.codegen.native.spelling import RESERVED
 from graphc.codegen.native.text import KernelText, Place
 from graphc.ir import loop
@@ -40,7 +41,8 @@ class Routine:
 
 @dataclass(frozen=True)
 class _Known:
-    """Functions that stand in the unit: their kernel, their launches, and the slots they use."""
+    """Functions that stand in the unit: their kernel, and the slots of what it keeps and of its
+    form's buffers."""
 
     name: str
     text: KernelText
@@ -54,7 +56,7 @@ class Unit:
     routines: list[Routine] = field(default_factory=list)
     kernels: dict[str, str] = field(default_factory=dict)  # each kernel's source
     functions: list[str] = field(default_factory=list)  # of all kernels, each once
-    known: dict[str, _Known] = field(default_factory=dict)  # by what they do
+    known: dict[Hashable, _Known] = field(default_factory=dict)  # by the form of a kernel
     scratch_bytes: int = 0
 
 
@@ -144,63 +146,53 @@ def emit_program(program: Program, prefix: str, unit: Unit, slots: Mapping[str, 
     for kernel in program.kernels:
         kept = slots.get(f"{kernel.name}/packed", 0)
         place = Place(prefix + kernel.name, names, slots, program.buffers, kept)
-        text = _kernel(kernel, program, place, unit)
-        unit.scratch_bytes = max(unit.scratch_bytes, text.scratch_bytes)
         about = f"/* {describe(kernel, program)} */"
         if kernel.is_whole or kernel.parts:
-            unit.functions.append("\n\n".join([about, *text.functions]))
-            unit.kernels[place.name] = unit.functions[-1]
+            text = _kernel(kernel, program, place, unit)
+            _add(about, text, place, unit)
             lines += text.launches
         else:
-            lines += _shared(about, text, place, unit)
+            lines += _shared(kernel, about, place, unit)
     return [*lines, "return 0;"]
 
 
-def _shared(about: str, text: KernelText, place: Place, unit: Unit) -> list[str]:
-    """The launches of a kernel; the functions of one that does the same are used again, with a
-    table in which its slots have this one's buffers."""
-    key, slots = _what_it_does(text, place)
-    known = unit.known.get(key)
-    if known is None:
-        unit.known[key] = _Known(place.name, text, slots)
-        unit.functions.append("\n\n".join([about, *text.functions]))
-        unit.kernels[place.name] = unit.functions[-1]
-        return text.launches
+def _add(about: str, text: KernelText, place: Place, unit: Unit) -> None:
+    """A kernel's own functions into the unit."""
+    unit.scratch_bytes = max(unit.scratch_bytes, text.scratch_bytes)
+    unit.functions.append("\n\n".join([about, *text.functions]))
+    unit.kernels[place.name] = unit.functions[-1]
+
+
+def _shared(kernel: Kernel, about: str, place: Place, unit: Unit) -> list[str]:
+    """The launches of a loop nest; the functions of one that does the same are used again, with a
+    table in which its slots have this one's buffers.
+
+    Most nests that do the same do so as they are; some only when their axes are in order.
+    """
+    form = form_of(kernel, place.buffers)
+    slots = (place.kept, *(place.slots[n] for n in form.buffers))
+    key = form.key, bool(place.kept)
+    if key not in unit.known:
+        simple = simplified(kernel)  # whose buffers stand in the same order
+        plain = form_of(simple, place.buffers).key, bool(place.kept)
+        if plain not in unit.known:
+            text = emit_kernel(simple, place)
+            _add(about, text, place, unit)
+            unit.known[key] = unit.known[plain] = _Known(place.name, text, slots)
+            return text.launches
+        unit.known[key] = unit.known[plain]
+    return _again(unit.known[key], slots, about, place, unit)
+
+
+def _again(known: _Known, slots: Sequence[int], about: str, place: Place, unit: Unit) -> list[str]:
+    """The launches of functions that stand in the unit, on the buffers of these slots."""
     again = f"/* the functions of {known.name}, on other buffers: */"
     unit.kernels[place.name] = "\n\n".join([about, again, *known.text.functions])
-    pairs = ", ".join(
-        f"[{a}] = b[{b}]" for a, b in zip((0, *known.slots), (0, *slots), strict=True)
-    )
+    moved = {0: 0} | dict(zip(known.slots, slots, strict=True))
+    pairs = ", ".join(f"[{a}] = b[{b}]" for a, b in moved.items())
     launches = [re.sub(r"\bb\b", "t", line) for line in known.text.launches]
     return [f"{{ /* {place.name} */", f"    void *t[] = {{{pairs}}};",
             *("    " + line for line in launches), "}"]  # fmt: skip
-
-
-def _what_it_does(text: KernelText, place: Place) -> tuple[str, tuple[int, ...]]:
-    """The text without names of its own, the same for kernels that differ in buffers alone; and
-    the slots in the order of their first use."""
-    names = frozenset(place.names.values())
-    seen: dict[str, int] = {}
-    slots: dict[int, int] = {}
-
-    def plain(match: re.Match[str]) -> str:
-        word = match.group(0)
-        if match.group(1) is not None:
-            return f"b[#{slots.setdefault(int(match.group(1)), len(slots))}]"
-        base, _, ending = word.rpartition("_")
-        if word in names:
-            return f"#{seen.setdefault(word, len(seen))}"
-        if base in names and ending.isdigit():
-            return f"#{seen.setdefault(base, len(seen))}_{ending}"
-        own = word.startswith(place.name)
-        return "@" + word[len(place.name) :] if own else word
-
-    whole = "\n".join([*text.functions, *text.launches])
-    kept = re.compile(r"\.kept = (\d+)")
-    whole = kept.sub(
-        lambda m: f".kept = b[{m.group(1)}]" if m.group(1) != "0" else m.group(0), whole
-    )
-    return re.sub(r"\bb\[(\d+)\]|[A-Za-z_]\w*", plain, whole), tuple(slots)
 
 
 def _kernel(kernel: Kernel, program: Program, place: Place, unit: Unit) -> KernelText:

@@ -24,13 +24,12 @@ from graphc.passes.target import CPU
 from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
 from graphc.runtime.devices.native_build import build, is_built
-from graphc.runtime.devices.native_parts import split
 from graphc.runtime.devices.native_team import ROUTINES, Team, address_of, routines_of, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
 
 _LINE: Final = 64  # bytes of the processor's cache
-_MOST_PARTS: Final = 8  # of a program's text, compiled side by side
+_PARTS: Final = 8  # of a program's text at most, compiled side by side
 _log = logging.getLogger("graphc")
 _CALL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_void_p))
 
@@ -109,7 +108,6 @@ class NativeExecutable:
         self,
         program: Program,
         module: Module,
-        texts: Sequence[str],
         variables: Mapping[str, Any],
         settings: Settings,
         changes: dict[int, int],
@@ -117,7 +115,7 @@ class NativeExecutable:
         assert program.plan is not None, "a program is planned before it is loaded"
         wanted = routines_of(module.text, settings)
         team().want(wanted.values())
-        self._library = build(texts, settings=settings)
+        self._library = build(module.text, settings=settings, parts=_PARTS)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
         self._slots: Mapping[str, int] = module.launches["slots"]
@@ -283,12 +281,11 @@ class NativeDevice(HostMemory):
             return _Noted(first, lambda: self._note(updated))
         with uncollected():
             module = self.module_of(program)
-            texts = self.texts_of(module)
 
         def make() -> NativeExecutable:
-            return NativeExecutable(program, module, texts, variables, settings, self._changes)
+            return NativeExecutable(program, module, variables, settings, self._changes)
 
-        if not settings.native_async or is_built(texts, settings):
+        if not settings.native_async or is_built(module.text, settings, _PARTS):
             return make()
         first = _on_numpy(program, variables, settings)
         return WaitingExecutable(first, make, lambda: self._note(updated))
@@ -296,11 +293,6 @@ class NativeDevice(HostMemory):
     def module_of(self, program: Program) -> Module:
         """What is compiled; a device that measures may put more into it."""
         return emit(program)
-
-    def texts_of(self, module: Module) -> list[str]:
-        """The units of a program, compiled side by side; the same on every machine, for caches and
-        bundles."""
-        return split(module.text, _MOST_PARTS)
 
     def _note(self, updated: Sequence[np.ndarray]) -> None:
         """These variables have other values than before."""

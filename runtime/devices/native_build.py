@@ -5,6 +5,8 @@ compiler, its flags and the processor. It is written beside its place and moved 
 step, so that many processes may build at once; its own hash stands at its end, and one that
 does not fit is built anew. The libraries used least recently go when all are larger than the
 setting allows. Where the folder cannot be written to, a temporary one takes its place.
+
+What only compiling needs is imported then: most processes find their libraries in the cache.
 """
 
 from __future__ import annotations
@@ -17,20 +19,19 @@ import hashlib
 import logging
 import os
 import platform
-import shlex
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from graphc.ir.errors import DeviceError
 from graphc.ir.settings import Settings
 from graphc.runtime.devices.native_libraries import given_library
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _log = logging.getLogger("graphc")
 SOURCES: Final = Path(__file__).resolve().parents[2] / "codegen" / "native" / "c"
@@ -51,7 +52,7 @@ def find_compiler() -> tuple[str, ...]:
 
     DeviceError when there is none.
     """
-    named = shlex.split(os.environ.get("CC", ""))
+    named = _words(os.environ.get("CC", ""))
     names = [named[0]] if named else ["cc", "gcc", "clang"]
     for name in names:
         path = shutil.which(name)
@@ -69,14 +70,18 @@ def cache_folder(settings: Settings | None = None) -> Path:
 
 
 def build(
-    texts: str | Sequence[str], more: Sequence[str] = (), settings: Settings | None = None
+    texts: str | Sequence[str],
+    more: Sequence[str] = (),
+    settings: Settings | None = None,
+    parts: int = 1,
 ) -> ctypes.CDLL:
     """The library of one translation unit, or of several, compiled side by side.
 
-    `more` are further flags. DeviceError with the compiler's message when it fails.
+    `more` are further flags; each unit may be cut into so many `parts`, if it is one of those that
+    graphc writes. DeviceError with the compiler's message when it fails.
     """
-    given = given_library(_units(texts), more)  # of a bundle, which runs without a compiler
-    return ctypes.CDLL(str(given)) if given else _Order.of(texts, more, settings).library()
+    given = given_library(_units(texts), more, parts)  # of a bundle: it runs without a compiler
+    return ctypes.CDLL(str(given)) if given else _Order.of(texts, more, settings, parts).library()
 
 
 class Building:
@@ -88,11 +93,13 @@ class Building:
     def __init__(self, texts: str | Sequence[str], more: Sequence[str] = ()) -> None:
         self._process = os.getpid()
         self._work: Future[None] | None = None
-        given = given_library(_units(texts), more)  # whose file may be gone later
+        given = given_library(_units(texts), more, 1)  # whose file may be gone later
         self._given = ctypes.CDLL(str(given)) if given else None
         if self._given is None:
             self._order = _Order.of(texts, more, None)
             if not _is_whole(self._order.path):
+                from concurrent.futures import ThreadPoolExecutor
+
                 pool = ThreadPoolExecutor(1, "graphc compiles")
                 self._work = pool.submit(self._order.make)
                 pool.shutdown(wait=False)
@@ -106,11 +113,11 @@ class Building:
         return self._order.library()
 
 
-@dataclass(frozen=True)
-class _Order:
+class _Order(NamedTuple):
     """What is to be compiled, how, and where the library goes."""
 
     texts: tuple[str, ...]
+    parts: int
     compiler: tuple[str, ...]
     flags: tuple[str, ...]
     path: Path
@@ -118,15 +125,23 @@ class _Order:
 
     @classmethod
     def of(
-        cls, texts: str | Sequence[str], more: Sequence[str], settings: Settings | None
+        cls,
+        texts: str | Sequence[str],
+        more: Sequence[str],
+        settings: Settings | None,
+        parts: int = 1,
     ) -> _Order:
         settings = settings or Settings.from_environment()
         units, compiler, flags = _units(texts), find_compiler(), _flags(more, settings)
-        path = _path(units, compiler, flags, settings)
-        return cls(units, compiler, flags, path, settings.native_cache_bytes)
+        key = _key((*units, f"in {parts} parts"), compiler, flags)
+        path = cache_folder(settings) / f"{key}.so"
+        return cls(units, parts, compiler, flags, path, settings.native_cache_bytes)
 
     def make(self) -> None:
-        _compile(self.texts, self.compiler, self.flags, self.path)
+        from graphc.runtime.devices.native_parts import split
+
+        texts = [part for text in self.texts for part in split(text, self.parts)]
+        _compile(texts, self.compiler, self.flags, self.path)
         _trim(self.path.parent, self.limit, self.path)
 
     def library(self) -> ctypes.CDLL:
@@ -144,18 +159,27 @@ def _units(texts: str | Sequence[str]) -> tuple[str, ...]:
     return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
-def is_built(texts: Sequence[str], settings: Settings) -> bool:
-    """Whether `build` would find the library of these units in the cache."""
-    if given_library(tuple(texts), ()) is not None:
+def is_built(text: str, settings: Settings, parts: int) -> bool:
+    """Whether `build` would find the library of this unit in the cache."""
+    if given_library((text,), (), parts) is not None:
         return True
-    return _is_whole(_path(texts, find_compiler(), _flags((), settings), settings))
+    return _is_whole(_Order.of(text, (), settings, parts).path)
 
 
 # -- the key
 
 
 def _flags(more: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    return (*FLAGS, *_widest(), *more, *shlex.split(settings.native_flags or ""))
+    return (*FLAGS, *_widest(), *more, *_words(settings.native_flags or ""))
+
+
+def _words(line: str) -> list[str]:
+    """As a shell would read them."""
+    if not line:
+        return []
+    import shlex
+
+    return shlex.split(line)
 
 
 def _widest() -> tuple[str, ...]:
@@ -163,15 +187,9 @@ def _widest() -> tuple[str, ...]:
     return ("-mprefer-vector-width=512",) if " avx512f " in _processor() else ()
 
 
-def _path(
-    texts: Sequence[str], compiler: Sequence[str], flags: Sequence[str], settings: Settings
-) -> Path:
-    return cache_folder(settings) / f"{_key(texts, compiler, flags)}.so"
-
-
 def _key(texts: Sequence[str], compiler: Sequence[str], flags: Sequence[str]) -> str:
     digest = _DIGEST()
-    parts = (header_text(), _version(tuple(compiler)), " ".join([*compiler, *flags]), _processor())
+    parts = (header_text(), _identity(tuple(compiler)), " ".join([*compiler, *flags]), _processor())
     for part in (*texts, *parts):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:32]
@@ -184,8 +202,15 @@ def header_text() -> str:
 
 
 @functools.cache
-def _version(compiler: tuple[str, ...]) -> str:
-    return _output([*compiler, "--version"])
+def _identity(compiler: tuple[str, ...]) -> str:
+    """The programs of the command as the system knows them, as ccache does: to ask a compiler for
+    its version would start it in every process, whose libraries are all there as a rule."""
+    found = [shutil.which(word) for word in compiler if not word.startswith("-")]
+    files = [os.path.realpath(path) for path in found if path]
+    status = [os.stat(file) for file in files]
+    return " ".join(
+        f"{file} {s.st_size} {s.st_mtime_ns}" for file, s in zip(files, status, strict=True)
+    )
 
 
 @functools.cache
@@ -204,6 +229,8 @@ def _processor() -> str:
 
 def _output(command: Sequence[str]) -> str:
     """What the compiler prints; DeviceError when it fails or cannot be run."""
+    import subprocess
+
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -231,6 +258,8 @@ def _compile(
             commands = [
                 [*common, "-c", str(s), "-o", o] for s, o in zip(sources, objects, strict=True)
             ]
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(min(len(commands), os.cpu_count() or 1)) as pool:
                 list(pool.map(_output, commands))
             _output([*common, "-shared", *objects, "-o", str(target), "-lm"])

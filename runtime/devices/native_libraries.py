@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
-Source = Callable[[tuple[str, ...], tuple[str, ...]], Path]
+Source = Callable[[tuple[str, ...], tuple[str, ...], int], Path]
 _source: Final[ContextVar[Source | None]] = ContextVar("graphc_native_libraries", default=None)
 # Of /proc/cpuinfo's flags those that add instructions which a compiler may use.
 _INSTRUCTIONS: Final = (
@@ -34,10 +34,11 @@ def libraries_from(source: Source | None) -> Iterator[None]:
         _source.reset(token)
 
 
-def given_library(texts: Sequence[str], more: Sequence[str]) -> Path | None:
-    """The library for these texts and further flags; None: the compiler is to make it."""
+def given_library(texts: Sequence[str], more: Sequence[str], parts: int) -> Path | None:
+    """The library for these texts and further flags; None: the compiler is to make it, of each
+    text in so many parts."""
     source = _source.get()
-    return None if source is None else source(tuple(texts), tuple(more))
+    return None if source is None else source(tuple(texts), tuple(more), parts)
 
 
 def library_key(texts: Sequence[str], more: Sequence[str], headers: str) -> str:

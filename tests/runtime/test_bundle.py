@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from graphc.passes.pipeline import compile_program
 from graphc.passes.target import GPU
 from graphc.runtime import bundle_native
 from graphc.runtime.bundle_files import pack_arrays, unpack_arrays, write_files
-from graphc.runtime.devices import native_build
 from graphc.runtime.explain import compile_fetches
 from graphc.runtime.targets import find_target
 from tests.control_programs import PROGRAMS, expected, fetches_and_feeds
@@ -88,7 +88,7 @@ def test_it_runs_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     gc.write_bundle(tmp_path / "b", fetches, target="native", shapes=SHAPES, session=session)
     expected = gc.load_bundle(tmp_path / "b")(FEEDS)
     monkeypatch.setenv("CC", "no-such-compiler")
-    monkeypatch.setattr(native_build.subprocess, "run", forbidden)
+    monkeypatch.setattr(subprocess, "run", forbidden)
     result = gc.load_bundle(tmp_path / "b")(FEEDS)
     assert all(np.array_equal(result[n], expected[n]) for n in expected)
 
