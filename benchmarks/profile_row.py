@@ -12,7 +12,7 @@ import ctypes
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,8 @@ def clocked(text: str) -> Clocked:
 class ProfilingDevice(native.NativeDevice):
     """The native device with clocks; keeps the last program that it loaded."""
 
+    parts = 1  # the clocks' memory is in it
+
     def __init__(self) -> None:
         super().__init__()
         self.launches: tuple[str, ...] = ()
@@ -78,11 +80,7 @@ class ProfilingDevice(native.NativeDevice):
         module = super().module_of(program)
         unit = clocked(module.text)
         self.launches, self.kernels, self.program = unit.launches, module.kernels, program
-        return replace(module, text=unit.text)
-
-    def texts_of(self, module: Module) -> list[str]:
-        """One unit: the clocks' memory is in it."""
-        return [module.text]
+        return module._replace(text=unit.text)
 
     def load(
         self, program: Program, variables: Mapping[str, np.ndarray], settings: Settings

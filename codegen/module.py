@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):
     """The text that runs a program: a whole module, and the part of it that each kernel is.
 
     `launches` says, per kernel, what the loader must know (its form is the back end's own).
@@ -16,5 +17,5 @@ class Module:
 
     text: str
     kernels: Mapping[str, str]
-    launches: Mapping[str, Any] = field(default_factory=dict)
+    launches: Mapping[str, Any] = _NONE
     scratch_bytes: int = 0

@@ -7,15 +7,15 @@ of the kernel, for back ends that walk a row more than once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from graphc.codegen.axes import span_of
 from graphc.ir import loop
 from graphc.ir.loop import Kernel
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(NamedTuple):
     """Statements in a loop over the row, then those without it.
 
     A let inside names a part of the row: later phases that read it have it inside again.

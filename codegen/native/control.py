@@ -15,15 +15,14 @@ static int k03_while(gc_buffers b) {
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.native.text import Place
 from graphc.ir import loop
 from graphc.ir.loop import Branch, Kernel, Program, Repeat
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A program inside and the slots of its buffers."""
 
     program: Program

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from graphc.codegen.native.body import Body, flat_index, pointers
 from graphc.codegen.native.spelling import SUFFIX, VALUE, combine, literal
@@ -16,8 +15,7 @@ from graphc.ir.loop import Kernel
 from graphc.ir.ops.reduce import neutral
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A part of an axis, from `first` to before `last`; its length is a multiple of `unit`."""
 
     first: str

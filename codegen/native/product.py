@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.ir import loop
 from graphc.ir.dtypes import float32, float64
@@ -18,8 +18,7 @@ from graphc.ir.loop import Kernel
 _LEAST_WORK = 1 << 12  # multiplications; below, loops are as quick
 
 
-@dataclass(frozen=True)
-class Product:
+class Product(NamedTuple):
     """A kernel's one product, and the axes by what depends on them."""
 
     dot: loop.Dot

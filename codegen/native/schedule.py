@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from graphc.codegen.axes import has_position_reduce
 from graphc.ir import loop
@@ -31,8 +30,7 @@ _LANES: Final = 8.0  # values that an instruction computes, as estimated
 _BYTES_PER_NS: Final = 12.0  # of one thread, as estimated
 
 
-@dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(NamedTuple):
     """`prefix` axes are shared by the threads as one; or, where it is empty, the last axis is.
 
     `tile` are the axes (outer, inner) walked in squares.
@@ -42,28 +40,24 @@ class Flat:
     tile: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """`prefix` axes are shared by the threads as one."""
 
     prefix: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """The parallel axis that is vectorized, in blocks of `width`."""
 
     axis: int
     width: int
 
 
-@dataclass(frozen=True, slots=True)
 class Folded:
     """Rows walked one after the other, by one thread per point of the parallel axes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """The reduce axis that is cut into `parts` of `step`; `column`: parallel axes inside."""
 
     axis: int

@@ -10,14 +10,13 @@ depend on the dtype and the size alone.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.ir import loop
 from graphc.ir.loop import Access, Buffer, Expr, Kernel, Linear, Stmt
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """`key` is equal for kernels that do the same, each on its own `buffers`, in this order."""
 
     key: Hashable

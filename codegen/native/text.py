@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from graphc.ir.loop import Buffer, Expr
 
@@ -22,8 +23,7 @@ class KernelText:
     scratch_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a kernel is spelled out: its name, and the table of buffers that it is given."""
 
     name: str

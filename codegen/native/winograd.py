@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from graphc.codegen.native.body import MOST_FILL
 from graphc.codegen.native.product import Product, extent
@@ -20,14 +19,13 @@ _LEAST_TILES = 8  # below, reading the filters' values, four times as many as ta
 _LEAST_SAVED = 1.5  # of the multiplications: patches reach beyond small images
 
 
-@dataclass(frozen=True, slots=True)
-class Images:
-    """Results are `count` images of `high` x `wide` pixels, of square windows into `channels`.
+class Images(NamedTuple):
+    """Results are `number` images of `high` x `wide` pixels, of square windows into `channels`.
 
     `flipped`: the windows run backwards, as those of gradients do.
     """
 
-    count: int
+    number: int
     high: int
     wide: int
     channels: int
@@ -37,8 +35,8 @@ class Images:
     def pay(self) -> bool:
         """Whether fewer multiplications are worth the patches and the filters' values."""
         step = EDGE + 1 - self.window
-        tiles = self.count * -(-self.high // step) * -(-self.wide // step)
-        direct = self.count * self.high * self.wide * self.window**2
+        tiles = self.number * -(-self.high // step) * -(-self.wide // step)
+        direct = self.number * self.high * self.wide * self.window**2
         fit = self.channels % 16 == 0 and 16 <= self.channels <= MOST_FILL
         return fit and tiles >= _LEAST_TILES and direct >= _LEAST_SAVED * tiles * POINTS
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from graphc.ir.loop import Access, Guard
 _MOST_BOXES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """Elements `start, start + step, ...` (`count` of them) of each axis, and where they lie."""
 
     starts: tuple[int, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.loads import Loads
@@ -19,8 +19,7 @@ _MATRIX = frozenset({-1})
 _PRODUCT = frozenset({-2})
 
 
-@dataclass(frozen=True, slots=True)
-class _Groups:
+class _Groups(NamedTuple):
     """The kernel's axes by what they are in a @ b: batch, rows of a, columns of b, inner."""
 
     batch: tuple[int, ...]

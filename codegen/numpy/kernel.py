@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.routines import ROUTINES
@@ -14,8 +14,7 @@ from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
 
 
-@dataclass(frozen=True, slots=True)
-class KernelText:
+class KernelText(NamedTuple):
     """`bound` are the lines that run once, `lines` those of each launch.
 
     `split` is the extent of the loop that threads may share, and its step.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.numpy.frame import Frame
 from graphc.ir.dtypes import DType
@@ -27,8 +28,7 @@ class Operand:
     scalar: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(NamedTuple):
     name: str
     dtype: DType
     shape: tuple[int, ...]

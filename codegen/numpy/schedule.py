@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.axes import has_position_reduce
 from graphc.codegen.phases import Phase, plan_phases
@@ -21,8 +21,7 @@ LONG_ROW = 1 << 18  # elements beyond which a row is walked in phases
 LONG_COLUMN = 1 << 10  # rows that NumPy may add up one by one; more are added up in parts
 
 
-@dataclass(frozen=True, slots=True)
-class Tiles:
+class Tiles(NamedTuple):
     """Loops: over each of the `outer` axes one by one, over `axis` in steps of `size`."""
 
     outer: tuple[int, ...]
@@ -34,8 +33,7 @@ class Tiles:
         return (sizes[self.outer[0]], 1) if self.outer else (sizes[self.axis], self.size)
 
 
-@dataclass(frozen=True, slots=True)
-class Phases:
+class Phases(NamedTuple):
     """The phases in order, and the tiles of the row that each walks."""
 
     tiles: Tiles

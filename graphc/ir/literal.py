@@ -13,6 +13,7 @@ import numpy as np
 from graphc.ir.dtypes import DType, as_dtype, int32, is_known
 from graphc.ir.dtypes import string as string_
 from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.memory import lasting_copy
 
 
 class Literal:
@@ -25,7 +26,7 @@ class Literal:
 
     def __init__(self, array: np.ndarray, copy: bool = True) -> None:
         # order "C" keeps a scalar a scalar, where ascontiguousarray would make it 1-D
-        self.array: Final = (np.array if copy else np.asarray)(array, order="C")
+        self.array: Final = lasting_copy(array) if copy else np.asarray(array, order="C")
         self.array.flags.writeable = False
         self._hash: int | None = None
         self._uniform: bool | None = None

@@ -1,10 +1,8 @@
-"""Memory of the devices that compute in this process: aligned blocks, and fetched arrays."""
+"""Memory of the devices that compute in this process: variables, and fetched arrays."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import mmap
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -13,34 +11,7 @@ import numpy as np
 
 from graphc.ir.dtypes import DType
 from graphc.ir.loop import Buffer
-
-_ALIGN = 64
-_HUGE_PAGE = 2 << 20  # bytes, on x86-64 and most of aarch64
-_HUGE_FROM = 2 * _HUGE_PAGE  # a block of this size has at least one huge page in it
-
-
-def aligned_bytes(count: int) -> np.ndarray:
-    """Zeroed bytes whose address is a multiple of the cache line's length.
-
-    Large ones begin at a huge page, and the system is asked for such pages: the first touch of
-    64 MiB then takes 32 faults instead of 16,384, and one entry of the translation buffer serves
-    2 MiB. Where it has none, they are ordinary pages.
-    """
-    if count >= _HUGE_FROM and hasattr(mmap, "MADV_HUGEPAGE"):
-        return _huge_bytes(count)
-    raw = np.zeros(count + _ALIGN, np.uint8)
-    start = -raw.ctypes.data % _ALIGN
-    return raw[start : start + count]
-
-
-def _huge_bytes(count: int) -> np.ndarray:
-    whole = -(-count // _HUGE_PAGE) * _HUGE_PAGE
-    mapped = mmap.mmap(-1, whole + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    raw = np.frombuffer(mapped, np.uint8)  # which keeps the mapping alive
-    start = -raw.ctypes.data % _HUGE_PAGE
-    with contextlib.suppress(OSError):  # a kernel without huge pages
-        mapped.madvise(mmap.MADV_HUGEPAGE, start, whole)
-    return raw[start : start + count]
+from graphc.ir.memory import aligned_bytes
 
 
 def _holders(block: np.ndarray) -> int:

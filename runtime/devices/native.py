@@ -17,19 +17,19 @@ from graphc.ir import loop
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import DeviceError
 from graphc.ir.loop import Program
+from graphc.ir.memory import aligned_bytes
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.passes.manager import uncollected
 from graphc.passes.target import CPU
 from graphc.runtime.devices.base import Executable
-from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
+from graphc.runtime.devices.memory import HostMemory, OutputPool, collect
 from graphc.runtime.devices.native_build import build, is_built
 from graphc.runtime.devices.native_team import ROUTINES, Team, address_of, routines_of, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
 
 _LINE: Final = 64  # bytes of the processor's cache
-_PARTS: Final = 8  # of a program's text at most, compiled side by side
 _log = logging.getLogger("graphc")
 _CALL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_void_p))
 
@@ -111,11 +111,12 @@ class NativeExecutable:
         variables: Mapping[str, Any],
         settings: Settings,
         changes: dict[int, int],
+        parts: int,
     ) -> None:
         assert program.plan is not None, "a program is planned before it is loaded"
         wanted = routines_of(module.text, settings)
         team().want(wanted.values())
-        self._library = build(module.text, settings=settings, parts=_PARTS)
+        self._library = build(module.text, settings=settings, parts=parts)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
         self._slots: Mapping[str, int] = module.launches["slots"]
@@ -259,6 +260,7 @@ class NativeDevice(HostMemory):
     """Programs as C in this process."""
 
     name = "native"
+    parts = 8  # of a program's text at most, which are compiled side by side
 
     def __init__(self) -> None:
         team().library()  # which shows that the compiler works
@@ -283,9 +285,9 @@ class NativeDevice(HostMemory):
             module = self.module_of(program)
 
         def make() -> NativeExecutable:
-            return NativeExecutable(program, module, variables, settings, self._changes)
+            return NativeExecutable(program, module, variables, settings, self._changes, self.parts)
 
-        if not settings.native_async or is_built(module.text, settings, _PARTS):
+        if not settings.native_async or is_built(module.text, settings, self.parts):
             return make()
         first = _on_numpy(program, variables, settings)
         return WaitingExecutable(first, make, lambda: self._note(updated))

@@ -17,9 +17,10 @@ from graphc.codegen.numpy.emit import dynamic_buffers, emit
 from graphc.codegen.numpy.support import COUNTER, Memory
 from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
+from graphc.ir.memory import aligned_bytes
 from graphc.ir.settings import Settings
 from graphc.passes.target import NUMPY
-from graphc.runtime.devices.memory import HostMemory, OutputPool, aligned_bytes, collect
+from graphc.runtime.devices.memory import HostMemory, OutputPool, collect
 from graphc.runtime.interrupts import uninterrupted
 
 _module_numbers = itertools.count()

@@ -60,3 +60,18 @@ def test_uniform_means_bit_for_bit() -> None:
     ends[150] = 1
     several = [ends, np.array([0.0, -0.0]), np.zeros((0, 2)), np.array([b"a", b"a"], dtype=object)]
     assert not any(Literal(x).is_uniform for x in several)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (5, 7), (200, 100), (300, 3000), (1100, 1100)])
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, np.bool_, np.int64])
+def test_what_a_literal_holds_is_its_own(shape: tuple[int, ...], dtype: type) -> None:
+    source = np.random.default_rng(0).integers(0, 2, shape[::-1]).astype(dtype).T
+    literals = [Literal(source) for _ in range(2)]
+    kept = source.copy()
+    source[...] = 0
+    for literal in literals:
+        array = literal.array
+        assert array.dtype == kept.dtype and array.shape == shape
+        assert array.flags.c_contiguous and array.flags.aligned and not array.flags.writeable
+        assert np.array_equal(array, kept)
+    assert not np.shares_memory(literals[0].array, literals[1].array)

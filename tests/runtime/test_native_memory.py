@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphc.runtime.devices.memory import OutputPool, aligned_bytes
+from graphc.ir.memory import aligned_bytes
+from graphc.runtime.devices.memory import OutputPool
 
 MIB = 1 << 20
 
