@@ -23,6 +23,7 @@ from graphc.ir.table import OPS
 from graphc.passes.manager import uncollected
 from graphc.passes.target import CPU
 from graphc.runtime.devices.base import Executable
+from graphc.runtime.devices.copies import Copies, copies_of
 from graphc.runtime.devices.memory import HostMemory, OutputPool, collect
 from graphc.runtime.devices.native_build import build, is_built
 from graphc.runtime.devices.native_team import ROUTINES, Team, address_of, routines_of, team
@@ -279,7 +280,12 @@ class NativeDevice(HostMemory):
         updated = [variables[n] for n in program.updates]
         if _is_initializer(program):
             _log.info("an initializer runs on NumPy: it is not worth compiling for one run")
-            first = _on_numpy(program, variables, settings)
+            copies = copies_of(program)
+            first: Executable = (
+                _on_numpy(program, variables, settings)
+                if copies is None
+                else Copies(copies, program, variables)
+            )
             return _Noted(first, lambda: self._note(updated))
         with uncollected():
             module = self.module_of(program)
