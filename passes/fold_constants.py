@@ -12,6 +12,8 @@ compiles to the same program on every machine. Cost: one walk and what is comput
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from graphc.ir.computation import Computation, clone, rewrite
@@ -64,8 +66,8 @@ class _Folding:
         if grows and node.kind is Kind.MOVEMENT:
             return None
         self.spent += flops
-        array = _compute(node, [v.node.attrs["value"].array for v in node.inputs])
-        return self.keep(_constant(array, node))
+        inputs = [v.node.attrs["value"].array for v in node.inputs]
+        return self.keep(_constant(_compute(node, inputs), node, inputs))
 
     def keep(self, value: Value) -> Value:
         self.count += 1
@@ -76,16 +78,23 @@ def _is_known(value: Value) -> bool:
     return value.node.op is CONSTANT or single_source(value).node.op is CONSTANT
 
 
+def _is_part(array: np.ndarray, inputs: Sequence[np.ndarray]) -> bool:
+    """Whether it is a part of something larger, which it should not keep in memory."""
+    if array.base is None:
+        return False
+    # an input may itself lie in a block of many constants
+    whole = next((x for x in inputs if np.may_share_memory(x, array)), array.base)
+    return getattr(whole, "nbytes", 0) != array.nbytes
+
+
 def _compute(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
     assert node.op.numpy is not None, f"{node.op} has no meaning in NumPy"
     with np.errstate(all="ignore"):
         return np.asarray(node.op.numpy(node.attrs, *arrays))
 
 
-def _constant(array: np.ndarray, node: Node) -> Value:
+def _constant(array: np.ndarray, node: Node, inputs: Sequence[np.ndarray]) -> Value:
     dense = array.astype(node.types[0].dtype.numpy, copy=False)
-    base = dense.base  # of a part of a constant, which should not keep the whole in memory
-    is_part = base is not None and getattr(base, "nbytes", 0) != dense.nbytes
-    value = CONSTANT(value=Literal(dense, copy=is_part))
+    value = CONSTANT(value=Literal(dense, copy=_is_part(dense, inputs)))
     fill = uniform_constant(value.node)
     return fill if isinstance(fill, Value) else value

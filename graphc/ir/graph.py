@@ -596,11 +596,9 @@ def apply(op: Op, inputs: Sequence[Any], attrs: Attrs, name: str | None = None) 
     Inputs that are no values are converted, with the dtype of those that are (a condition's
     only where there is no other). Errors of the type rule gain the op's name and the user's line.
     """
-    known = [x.type.dtype for x in map(_as_known, inputs) if x is not None]
-    like = next((d for d in known if d is not bool_), known[0] if known else None)
-    values = tuple(convert(x, like=like) for x in inputs)
+    values = tuple(inputs) if all([type(x) is Value for x in inputs]) else _converted(inputs)
     try:
-        if any(v.type.dtype is string_ for v in values) and not op.takes_strings:
+        if any([v.type.dtype is string_ for v in values]) and not op.takes_strings:
             raise DTypeError(
                 f"{op.name} computes with numbers and takes no strings; ops on strings are those "
                 "of graphc.strings, movements, where, equal and not_equal"
@@ -615,6 +613,13 @@ def apply(op: Op, inputs: Sequence[Any], attrs: Attrs, name: str | None = None) 
         # the last op of a decomposition keeps the name: its reader knows it from the program
         return Node(op, values, complete, types, name or origin.name, origin.where, origin.origin)
     return get_default_graph().create(op, values, complete, types, name)
+
+
+def _converted(inputs: Sequence[Any]) -> tuple[Value, ...]:
+    """Values; what is none takes the dtype of those that are."""
+    known = [x.type.dtype for x in map(_as_known, inputs) if x is not None]
+    like = next((d for d in known if d is not bool_), known[0] if known else None)
+    return tuple(convert(x, like=like) for x in inputs)
 
 
 def _explain(error: GraphcError, op: Op, values: Sequence[Value], name: str | None) -> str:

@@ -6,6 +6,7 @@ again. Inputs of 16-bit floats accumulate in float32, integers in their own type
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from graphc.ir.table import OPS, REQUIRED, Attrs, Kind, Op, Sample, Types, regis
 from graphc.ir.types import Dim, TensorType, broadcast_shapes, format_shape, merge_dims
 
 
+@functools.lru_cache(maxsize=256)
 def parse_spec(spec: str) -> tuple[str, str, str]:
     """`"ab,bc->ac"` as its three label strings; each label once per string."""
     left, arrow, out = spec.partition("->")
@@ -30,15 +32,20 @@ def parse_spec(spec: str) -> tuple[str, str, str]:
 
 
 def _contract_type(types: Types, attrs: Attrs) -> TensorType:
+    return _contracted(types, attrs["spec"])
+
+
+@functools.lru_cache(maxsize=256)  # asked again when the node is put in place, and verified
+def _contracted(types: Types, spec: str) -> TensorType:
     dtype = pw.check_same_dtype(types)
     pw.check_category(types, pw.NUMERIC)
-    labels = parse_spec(attrs["spec"])
+    labels = parse_spec(spec)
     sizes: dict[str, Dim] = {}
     for part, t in zip(labels, types, strict=False):
         if t.shape is None or len(t.shape) != len(part):
-            raise ShapeError(f"contract {attrs['spec']!r} cannot take {t} as {part!r}")
+            raise ShapeError(f"contract {spec!r} cannot take {t} as {part!r}")
         for label, dim in zip(part, t.shape, strict=True):
-            text = f"contract {attrs['spec']!r}, label {label!r}"
+            text = f"contract {spec!r}, label {label!r}"
             sizes[label] = merge_dims(sizes[label], dim, text) if label in sizes else dim
     return TensorType(dtype, tuple(sizes[label] for label in labels[2]))
 

@@ -11,6 +11,7 @@ a C spelling, whose functions stand in codegen/native/c/graphc.h; `{t}` is the i
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -106,7 +107,9 @@ def pointwise(
 ) -> Op:
     """Enter a pointwise op of `arity` inputs of one dtype."""
 
-    def type_rule(types: Types, _: Attrs) -> TensorType:
+    # asked again and again for a few types: when a node is made, put in place, and verified
+    @functools.lru_cache(maxsize=256)
+    def infer(types: Types) -> TensorType:
         if len(types) != arity:
             raise DTypeError(f"needs {arity} inputs, got {len(types)}")
         dtype = check_same_dtype(types)
@@ -117,7 +120,7 @@ def pointwise(
         Op(
             name,
             Kind.POINTWISE,
-            type_rule,
+            lambda types, _: infer(types),
             numpy=_meaning(numpy, result),
             grad=grad if isinstance(grad, NoGradient) else _scalar_grad(grad),
             spell={"numpy": spell_numpy, "triton": spell_triton, "c": spell_c},
