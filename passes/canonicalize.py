@@ -30,4 +30,4 @@ def canonicalize(computation: Computation, ctx: Context, limit: int | None = Non
     ctx.notes["rules"] has a RuleRecord per rule, ctx.notes["fired"] the rules in the order of
     their firing.
     """
-    return Rewriter(RULES, ctx.notes, limit).run(computation)
+    return Rewriter(RULES, ctx.notes, limit, ctx.settled).run(computation)

@@ -53,6 +53,7 @@ class Context:
     notes: dict[str, Any] = field(default_factory=dict)  # per pass: counts for the report
     pipeline: Pipeline | None = None
     outer_values: dict[Node, Callable[[], np.ndarray]] = field(default_factory=dict)
+    settled: set[Node] = field(default_factory=set)  # nodes that no rule of canonicalize changes
     own_outputs: bool = False  # each output in a buffer of its own: the program is a body
 
     def inside(

@@ -129,6 +129,8 @@ class _Lowering:
             if isinstance(source, Const):
                 return source
             return loop.Index(Linear(first.strides, first.offset), load.dtype)
+        if not any([p.buffer.startswith(_VIRTUAL) for p in load.pieces]):
+            return load
         return replace(load, pieces=tuple([self.real(p, load.dtype) for p in load.pieces]))
 
     def real(self, access: Access, dtype: DType) -> Access:

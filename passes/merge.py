@@ -240,7 +240,8 @@ def _join(
     if refusal:
         return refusal
     body = _substituted(a, b, stored, keep, buffers)
-    axes = tuple(replace(x, kind=k) for x, k in zip(a.axes, kinds, strict=True))
+    pairs = zip(a.axes, kinds, strict=True)
+    axes = tuple([x if x.kind == k else Axis(x.name, x.size, k) for x, k in pairs])
     merged = joined(a, b, axes, body)
     return check_size(merged, limits) or _check_stores(merged) or merged
 

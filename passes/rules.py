@@ -7,7 +7,9 @@ NaN and infinities included, but for the sign of a zero and the bits of a NaN. W
 allows itself more, its docstring says so.
 
 The engine walks the graph until no rule fires. A node that no rule changed is not tried again
-as long as its inputs are the same objects; so later rounds cost little.
+as long as its inputs are the same objects; so later rounds cost little. What a rule does follows
+from the node and what is below it, which never change: where all rules have been tried, that holds
+for the later passes of the same rules, too.
 """
 
 from __future__ import annotations
@@ -89,10 +91,17 @@ _MOST_STEPS: Final = 40  # rewrites of one node in one round
 
 
 class Rewriter:
-    """Applies rules until none fires; `limit` stops it after so many firings (for bisection)."""
+    """Applies rules until none fires; `limit` stops it after so many firings (for bisection).
+
+    `settled` are nodes to which no rule applies whoever reads them; those found now are added.
+    """
 
     def __init__(
-        self, rules: Iterable[Rule], notes: dict[str, Any], limit: int | None = None
+        self,
+        rules: Iterable[Rule],
+        notes: dict[str, Any],
+        limit: int | None = None,
+        settled: set[Node] | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self.records: dict[str, RuleRecord] = notes.setdefault("rules", {})
@@ -101,6 +110,8 @@ class Rewriter:
         self.limit = limit
         self.by_op: dict[Op, tuple[tuple[Rule, RuleRecord], ...]] = {}
         self.stable: set[Node] = set()
+        self.settled: set[Node] = set() if settled is None or limit is not None else settled
+        self.tried_all = True  # in the last step
         self.uses: Counter[Value] = Counter()
 
     def run(self, computation: Computation) -> Computation:
@@ -115,14 +126,14 @@ class Rewriter:
         return computation
 
     def visit(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node in self.stable and inputs == node.inputs:
+        if (node in self.settled or node in self.stable) and inputs == node.inputs:
             return None
         current = node if inputs == node.inputs else clone(node, inputs)
         outputs = current.outputs
         for _ in range(_MOST_STEPS):
             value = self.step(current)
             if value is None:
-                self.stable.add(current)
+                (self.settled if self.tried_all else self.stable).add(current)
                 break
             assert value.type == current.outputs[0].type, f"{self.fired[-1]} changed a type"
             outputs = (value,)
@@ -140,12 +151,15 @@ class Rewriter:
 
     def step(self, node: Node) -> Value | None:
         """What the first rule that fires puts in the node's place."""
+        self.tried_all = True
         if len(node.outputs) != 1:
             return None
         for rule, record in self.rules_for(node.op):
             if rule.alone and self.uses[node.inputs[0]] > 1:
+                self.tried_all = False
                 continue
             if self.limit is not None and len(self.fired) - self.start >= self.limit:
+                self.tried_all = False
                 return None
             start = time.perf_counter()
             outcome = rule.rewrite(node)

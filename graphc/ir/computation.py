@@ -128,17 +128,18 @@ def rewrite(computation: Computation, visit: Visit) -> Computation:
     Gives the same object when nothing changed.
     """
     mapping: dict[Value, Value] = {}
-    for node in computation.nodes:
-        inputs = node.inputs
-        if not mapping.keys().isdisjoint(inputs):
-            inputs = tuple([mapping.get(v, v) for v in inputs])
-        with detached(node):
+    with detached() as origin:
+        for node in computation.nodes:
+            inputs = node.inputs
+            if not mapping.keys().isdisjoint(inputs):
+                inputs = tuple([mapping.get(v, v) for v in inputs])
+            origin.turn(node)
             outputs = visit(node, inputs)
-        if outputs is None:
-            outputs = node.outputs if inputs == node.inputs else clone(node, inputs).outputs
-        assert len(outputs) == len(node.outputs), f"{node} lost outputs in a rewrite"
-        if outputs is not node.outputs:
-            mapping.update(zip(node.outputs, outputs, strict=True))
+            if outputs is None:
+                outputs = node.outputs if inputs == node.inputs else clone(node, inputs).outputs
+            assert len(outputs) == len(node.outputs), f"{node} lost outputs in a rewrite"
+            if outputs is not node.outputs:
+                mapping.update(zip(node.outputs, outputs, strict=True))
     return substitute(computation, mapping)
 
 

@@ -314,7 +314,7 @@ class _Context(threading.local):
     def __init__(self) -> None:
         self.graphs: list[Graph] = []
         self.sessions: list[Runner] = []
-        self.detached: list[Node] = []
+        self.detached: list[Node | None] = []
 
 
 _context = _Context()
@@ -576,18 +576,24 @@ def reset_default_graph() -> None:
 
 class detached:
     """Inside `with detached(origin)`, nodes belong to no graph; they take name, line and origin
-    from `origin`."""
+    from `origin`, or from the one that `turn` names later."""
 
-    __slots__ = ("_origin",)
+    __slots__ = ("_origin", "_stack")
 
-    def __init__(self, origin: Node) -> None:
+    def __init__(self, origin: Node | None = None) -> None:
         self._origin = origin
 
-    def __enter__(self) -> None:
-        _context.detached.append(self._origin)
+    def __enter__(self) -> detached:
+        self._stack = _context.detached
+        self._stack.append(self._origin)
+        return self
+
+    def turn(self, origin: Node) -> None:
+        """From now on nodes take theirs from this one."""
+        self._stack[-1] = origin
 
     def __exit__(self, *_: object) -> None:
-        _context.detached.pop()
+        self._stack.pop()
 
 
 def apply(op: Op, inputs: Sequence[Any], attrs: Attrs, name: str | None = None) -> Node:
@@ -608,8 +614,8 @@ def apply(op: Op, inputs: Sequence[Any], attrs: Attrs, name: str | None = None) 
     except GraphcError as error:
         raise type(error)(_explain(error, op, values, name)) from None
     types = (types,) if isinstance(types, TensorType) else types
-    if _context.detached:
-        origin = _context.detached[-1]
+    origin = _context.detached[-1] if _context.detached else None
+    if origin is not None:
         # the last op of a decomposition keeps the name: its reader knows it from the program
         return Node(op, values, complete, types, name or origin.name, origin.where, origin.origin)
     return get_default_graph().create(op, values, complete, types, name)
@@ -624,7 +630,8 @@ def _converted(inputs: Sequence[Any]) -> tuple[Value, ...]:
 
 def _explain(error: GraphcError, op: Op, values: Sequence[Value], name: str | None) -> str:
     inputs = ", ".join(f"{v.node.name}: {v.type}" for v in values)
-    where = _context.detached[-1].where if _context.detached else user_location()
+    origin = _context.detached[-1] if _context.detached else None
+    where = user_location() if origin is None else origin.where
     at = f", {where}" if where else ""
     return f"{error.message} (op {name or op.name!r} on {inputs or 'no inputs'}{at})"
 

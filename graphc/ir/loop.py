@@ -389,6 +389,22 @@ class Kernel:
         return tuple(found), frozenset(gathered)
 
     @cached_property
+    def _scopes(self) -> Mapping[str, frozenset[int]]:
+        known: dict[str, frozenset[int]] = {}
+        reduced = frozenset(self.reduced)
+        for stmt in self.body:
+            if isinstance(stmt, Let):
+                known[stmt.name] = axes_used(stmt.value, known)
+            elif isinstance(stmt, Reduce):
+                known[stmt.name] = axes_used(stmt.value, known) - reduced
+            elif isinstance(stmt, Fold):
+                known[stmt.name] = axes_used(stmt.value, known) - frozenset(self.folded)
+            elif isinstance(stmt, Dot):
+                both = axes_used(stmt.a, known) | axes_used(stmt.b, known)
+                known[stmt.name] = both - reduced
+        return known
+
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Buffers read from outside the kernel, in order of first use."""
         names: dict[str, None] = dict.fromkeys([n for p in self.parts for n in p.inputs])
@@ -654,21 +670,9 @@ def _nonzero(strides: tuple[int, ...]) -> frozenset[int]:
     return frozenset([i for i, s in enumerate(strides) if s])
 
 
-def scopes(kernel: Kernel) -> dict[str, frozenset[int]]:
+def scopes(kernel: Kernel) -> Mapping[str, frozenset[int]]:
     """For each name of the body, the axes on which it depends."""
-    known: dict[str, frozenset[int]] = {}
-    reduced = frozenset(kernel.reduced)
-    for stmt in kernel.body:
-        if isinstance(stmt, Let):
-            known[stmt.name] = axes_used(stmt.value, known)
-        elif isinstance(stmt, Reduce):
-            known[stmt.name] = axes_used(stmt.value, known) - reduced
-        elif isinstance(stmt, Fold):
-            known[stmt.name] = axes_used(stmt.value, known) - frozenset(kernel.folded)
-        elif isinstance(stmt, Dot):
-            both = axes_used(stmt.a, known) | axes_used(stmt.b, known)
-            known[stmt.name] = both - reduced
-    return known
+    return kernel._scopes
 
 
 # -- text
