@@ -270,7 +270,9 @@ class _ProgramCheck:
         folds = {s.name for s in kernel.body if isinstance(s, loop.Fold)}
         if bool(folds) != bool(kernel.folded):
             self.fail(kernel, "has folds without fold axes, or fold axes without a fold")
-        if folds and kernel.form != "fold":
+        if not folds:
+            return
+        if kernel.form != "fold":
             self.fail(kernel, f"a {kernel.form} kernel has no folds")
         for stmt in kernel.body:
             is_position = isinstance(stmt, loop.Fold) and stmt.op.startswith("arg")
@@ -304,8 +306,7 @@ class _ProgramCheck:
         for guard in access.guards:
             self.check_rank(kernel, guard.value.strides)
         size = self.program.buffers[access.buffer].size
-        sizes = [a.size for a in kernel.axes]
-        if not stays_inside(access, sizes, size):
+        if not stays_inside(access, kernel.sizes, size):
             text = loop.format_access(access, kernel.axes)
             self.fail(kernel, f"{text} reaches outside the {size} elements of {access.buffer!r}")
 
@@ -370,7 +371,7 @@ def stays_inside(access: Access, sizes: Sequence[int], size: int) -> bool:
     """True unless the access leaves range(size) somewhere where all its guards hold."""
     if 0 in sizes:
         return True  # no point at all
-    low, high = _interval(Linear(access.strides, access.offset), sizes)
+    low, high = _interval(access, sizes)
     if low >= 0 and high < size * access.divisor:
         return True
     if not access.guards:
@@ -381,11 +382,13 @@ def stays_inside(access: Access, sizes: Sequence[int], size: int) -> bool:
     return _inside_at_points(access, sizes, size)
 
 
-def _interval(value: Linear, sizes: Sequence[int]) -> tuple[int, int]:
+def _interval(value: Linear | Access, sizes: Sequence[int]) -> tuple[int, int]:
     low = high = value.offset
     for stride, n in zip(value.strides, sizes, strict=True):
-        low += min(stride * (n - 1), 0)
-        high += max(stride * (n - 1), 0)
+        if stride > 0:
+            high += stride * (n - 1)
+        elif stride:
+            low += stride * (n - 1)
     return low, high
 
 
