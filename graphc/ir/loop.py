@@ -589,10 +589,12 @@ def map_expr(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
 
 
 def map_stmt(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
-    """The statement with `change` applied to every part of its expressions."""
+    """The statement with `change` applied to every part of its expressions; a let or a store of
+    which that changes nothing is the same object."""
     match stmt:
         case Let(name, value):
-            return Let(name, map_expr(value, change))
+            new = map_expr(value, change)
+            return stmt if new is value else Let(name, new)
         case Reduce(name, op, value, dtype):
             return Reduce(name, op, map_expr(value, change), dtype)
         case Fold(name, op, value, dtype):
@@ -600,7 +602,8 @@ def map_stmt(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
         case Dot(name, a, b, dtype):
             return Dot(name, map_expr(a, change), map_expr(b, change), dtype)
         case Store(access, value):
-            return Store(access, map_expr(value, change))
+            new = map_expr(value, change)
+            return stmt if new is value else Store(access, new)
     return stmt
 
 
@@ -616,8 +619,9 @@ def map_accesses(
             return replace(expr, access=change(expr.access))
         return Index(index(expr.value), expr.dtype) if isinstance(expr, Index) else expr
 
-    stmt = map_stmt(stmt, change_expr)
-    return Store(change(stmt.access), stmt.value) if isinstance(stmt, Store) else stmt
+    if isinstance(stmt, Store):
+        return Store(change(stmt.access), map_expr(stmt.value, change_expr))
+    return map_stmt(stmt, change_expr)
 
 
 def remap_axes(
