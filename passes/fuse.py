@@ -54,6 +54,7 @@ class _Fusion:
         self.program = program
         self.ctx = ctx
         self.limits = Limits(ctx.target.max_kernel_buffers, ctx.target.max_kernel_statements)
+        self.nbytes = {name: buffer.nbytes for name, buffer in program.buffers.items()}
         self.kernels: dict[int, Kernel] = dict(enumerate(program.kernels))
         self.next_id = len(self.kernels)
         self.position: dict[int, int] = {i: i for i in self.kernels}
@@ -184,9 +185,9 @@ class _Fusion:
         total = 0
         for name in second.inputs:
             if name in first.outputs:
-                total += self.program.buffers[name].nbytes * (1 if self.kept(name, a, b) else 2)
+                total += self.nbytes[name] * (1 if self.kept(name, a, b) else 2)
             elif name in first.inputs:
-                total += self.program.buffers[name].nbytes
+                total += self.nbytes[name]
         return total
 
     def kept(self, name: str, a: int, b: int) -> bool:

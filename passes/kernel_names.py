@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from graphc.ir import loop
 from graphc.ir.loop import Buffer, Kernel
@@ -37,6 +38,7 @@ def describe(kernel: Kernel, buffers: Mapping[str, Buffer]) -> str:
     return "_".join((*(["update"] if written else []), *ends))
 
 
+@lru_cache(maxsize=4096)  # several passes name the kernels, of the same ops
 def short(name: str) -> str:
     """The last parts of a scoped name, as an identifier: `model/dense/matmul` -> dense_matmul."""
     words = re.sub(r"\W+", "_", "_".join(name.split("/")[-2:])).strip("_")
