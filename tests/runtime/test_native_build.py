@@ -54,6 +54,26 @@ def test_the_second_build_takes_the_first_ones_library(
         _answer(tmp_path, 42, native_flags="-O1")
 
 
+def test_another_compiler_builds_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "compiler"
+
+    def install(version: int) -> None:
+        real = " ".join(real_compiler)
+        script.write_text(f'#!/bin/sh\n# {"new " * version}\nexec {real} "$@"\n')
+        script.chmod(0o755)
+        native_build._identity.cache_clear()
+
+    real_compiler = find_compiler()
+    monkeypatch.setenv("CC", f"env {script}")  # as ccache stands before a compiler
+    install(1)
+    assert _answer(tmp_path) == 42
+    monkeypatch.setattr(native_build, "_compile", _no_compiling)
+    assert _answer(tmp_path) == 42
+    install(2)
+    with pytest.raises(AssertionError, match="compiled again"):
+        _answer(tmp_path)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
