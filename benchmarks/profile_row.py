@@ -22,6 +22,7 @@ from benchmarks.peers.graphc_peer import function_graph, training_graph
 from benchmarks.workload import Training, Workload
 from benchmarks.workloads import ROWS, load
 from graphc.codegen.module import Module
+from graphc.codegen.native.emit import Kept
 from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.runtime.devices import native
@@ -75,9 +76,9 @@ class ProfilingDevice(native.NativeDevice):
         self.program: Program | None = None
         self._times: Any = None
 
-    def module_of(self, program: Program) -> Module:
+    def module_of(self, program: Program, kept: Mapping[str, Kept]) -> Module:
         """The program's unit with clocks in it."""
-        module = super().module_of(program)
+        module = super().module_of(program, kept)
         unit = clocked(module.text)
         self.launches, self.kernels, self.program = unit.launches, module.kernels, program
         return module._replace(text=unit.text)

@@ -124,10 +124,13 @@ def c_names(buffers: Mapping[str, Buffer]) -> dict[str, str]:
     return names
 
 
-def emit(program: Program) -> Module:
-    """The unit's text and each kernel's part of it. Its `launches` say what the loader must know:
-    the routines that the host computes, the table's slots, and the memory that products keep."""
-    unit, kept = Unit(), kept_memory(program)
+def emit(program: Program, kept: Mapping[str, Kept] | None = None) -> Module:
+    """The unit's text and each kernel's part of it; `kept`: what kept_memory gives.
+
+    Its `launches` say what the loader must know: the routines that the host computes, the table's
+    slots, and the memory that products keep.
+    """
+    unit, kept = Unit(), kept_memory(program) if kept is None else kept
     slots = table_of(program, kept)
     launches = emit_program(program, "", unit, slots)
     body = "\n".join(["int program(gc_buffers b) {", *("    " + line for line in launches), "}"])

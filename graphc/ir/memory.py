@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import threading
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +15,7 @@ _ALIGN: Final = 64
 _HUGE_PAGE: Final = 2 << 20  # bytes, on x86-64 and most of aarch64
 _HUGE_FROM: Final = 2 * _HUGE_PAGE  # a block of this size has at least one huge page in it
 _HAS_HUGE: Final = hasattr(mmap, "MADV_HUGEPAGE")
+_POPULATE_WRITE: Final = 23  # MADV_POPULATE_WRITE, of Linux 5.14
 
 
 def aligned_bytes(count: int) -> np.ndarray:
@@ -37,6 +40,22 @@ def _huge_bytes(count: int) -> np.ndarray:
     with contextlib.suppress(OSError):  # a kernel without huge pages
         mapped.madvise(mmap.MADV_HUGEPAGE, start, whole)
     return raw[start : start + count]
+
+
+def touch_beside(blocks: Iterable[np.ndarray]) -> None:
+    """Have the system give large blocks of `aligned_bytes` their pages now, which takes it longer
+    than to fill them; the caller goes on. What they hold stays as it is."""
+    large = [b for b in blocks if b.nbytes >= _HUGE_FROM]
+    if large and _HAS_HUGE:
+        threading.Thread(target=_touch, args=(large,), daemon=True, name="graphc pages").start()
+
+
+def _touch(blocks: Iterable[np.ndarray]) -> None:
+    # NumPy and the mmap module would hold the interpreter's lock meanwhile
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for block in blocks:  # a system that does not know this advice does nothing
+        advise(block.ctypes.data, block.nbytes, _POPULATE_WRITE)
 
 
 class _Copies:
@@ -76,4 +95,4 @@ def lasting_copy(array: np.ndarray) -> np.ndarray:
     return _copies.copy(array)
 
 
-__all__ = ["aligned_bytes", "lasting_copy"]
+__all__ = ["aligned_bytes", "lasting_copy", "touch_beside"]

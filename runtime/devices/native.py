@@ -7,17 +7,17 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from graphc.codegen.module import Module
-from graphc.codegen.native.emit import Kept, Routine, emit, inner_constants
+from graphc.codegen.native.emit import Kept, Routine, emit, inner_constants, kept_memory
 from graphc.ir import loop
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import DeviceError
 from graphc.ir.loop import Program
-from graphc.ir.memory import aligned_bytes
+from graphc.ir.memory import aligned_bytes, touch_beside
 from graphc.ir.settings import Settings
 from graphc.ir.table import OPS
 from graphc.passes.manager import uncollected
@@ -102,6 +102,30 @@ def _misfit(buffer: loop.Buffer, x: np.ndarray) -> str:
     return f"input {buffer.name!r} must be {wanted}, got {x.dtype}{list(x.shape)}"
 
 
+class _Room(NamedTuple):
+    """The memory of a program: its temporaries, and what its products keep."""
+
+    arena: np.ndarray
+    packed: np.ndarray
+
+    @classmethod
+    def of(cls, program: Program, kept: Mapping[str, Kept]) -> _Room:
+        """Where it is large, its pages are on their way when this returns: the C text is written
+        meanwhile."""
+        assert program.plan is not None, "a program is planned before it is loaded"
+        # one block for all: each by itself would take whole huge pages
+        room = cls(
+            aligned_bytes(program.plan.arena_bytes), aligned_bytes(sum(map(_lines, kept.values())))
+        )
+        touch_beside(room)
+        return room
+
+
+def _lines(kept: Kept) -> int:
+    """Bytes of what a product keeps, in whole lines of the cache."""
+    return -(-kept.nbytes // _LINE) * _LINE
+
+
 class NativeExecutable:
     """A loaded program: its table of buffers, filled in anew for feeds and outputs."""
 
@@ -113,15 +137,15 @@ class NativeExecutable:
         settings: Settings,
         changes: dict[int, int],
         parts: int,
+        room: _Room,
     ) -> None:
-        assert program.plan is not None, "a program is planned before it is loaded"
         wanted = routines_of(module.text, settings)
         team().want(wanted.values())
         self._library = build(module.text, settings=settings, parts=parts)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
         self._slots: Mapping[str, int] = module.launches["slots"]
-        self._arena = aligned_bytes(program.plan.arena_bytes)
+        self._arena, self._packed = room
         self._scratch = aligned_bytes(module.scratch_bytes)
         self._host = _Host(
             address_of(team().library().gc_parallel),
@@ -171,10 +195,7 @@ class NativeExecutable:
         self._changes = changes
         self._flags: list[np.ndarray] = []  # of what follows from variables
         followed: dict[int, None] = {}
-        # one block: each by itself would take whole huge pages
-        sizes = [-(-kept.nbytes // _LINE) * _LINE for kept in kept_by.values()]
-        self._packed = aligned_bytes(sum(sizes))
-        starts = accumulate(sizes, initial=0)
+        starts = accumulate(map(_lines, kept_by.values()), initial=0)
         for (name, kept), start in zip(kept_by.items(), starts, strict=False):
             memory = self._packed[start : start + kept.nbytes]
             self._table[self._slots[name]] = memory.ctypes.data
@@ -288,19 +309,23 @@ class NativeDevice(HostMemory):
             )
             return _Noted(first, lambda: self._note(updated))
         with uncollected():
-            module = self.module_of(program)
+            kept = kept_memory(program)
+            room = _Room.of(program, kept)
+            module = self.module_of(program, kept)
 
         def make() -> NativeExecutable:
-            return NativeExecutable(program, module, variables, settings, self._changes, self.parts)
+            return NativeExecutable(
+                program, module, variables, settings, self._changes, self.parts, room
+            )
 
         if not settings.native_async or is_built(module.text, settings, self.parts):
             return make()
         first = _on_numpy(program, variables, settings)
         return WaitingExecutable(first, make, lambda: self._note(updated))
 
-    def module_of(self, program: Program) -> Module:
+    def module_of(self, program: Program, kept: Mapping[str, Kept]) -> Module:
         """What is compiled; a device that measures may put more into it."""
-        return emit(program)
+        return emit(program, kept)
 
     def _note(self, updated: Sequence[np.ndarray]) -> None:
         """These variables have other values than before."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from graphc.ir.memory import aligned_bytes
+from graphc.ir.memory import aligned_bytes, touch_beside
 from graphc.runtime.devices.memory import OutputPool
 
 MIB = 1 << 20
@@ -23,6 +24,22 @@ def test_aligned_zeros(count: int) -> None:
     block[:] = 7  # all of it is there
     if count >= 4 * MIB and hasattr(mmap, "MADV_HUGEPAGE"):
         assert block.ctypes.data % (2 * MIB) == 0
+
+
+def test_touching_changes_nothing() -> None:
+    blocks = [aligned_bytes(n) for n in (1000, 5 * MIB + 3, 16 * MIB)]
+    for block in blocks:
+        block[::1000] = 3
+    touch_beside(blocks)
+    touch_beside([])
+    for block in blocks:
+        block[1::1000] = 4  # while the pages come
+    for thread in threading.enumerate():
+        if thread.name == "graphc pages":
+            thread.join(30)
+    for block in blocks:
+        assert (block[::1000] == 3).all() and (block[1::1000] == 4).all()
+        assert block.astype(int).sum() == 3 * block[::1000].size + 4 * block[1::1000].size
 
 
 @pytest.mark.skipif(
