@@ -21,7 +21,7 @@ from graphc.codegen.native.spelling import (
 )
 from graphc.codegen.native.text import Place, Text
 from graphc.ir import loop
-from graphc.ir.dtypes import int64
+from graphc.ir.dtypes import float32, int64
 from graphc.ir.errors import UnsupportedOp
 from graphc.ir.loop import Access, Axis, Buffer, Expr, Guard, Kernel, Linear
 from graphc.ir.table import OPS
@@ -40,6 +40,8 @@ class Body:
         self.text = Text(names.values())
         self.scope = loop.scopes(kernel)
         parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+        named = (s for s in kernel.body if isinstance(s, (loop.Let, loop.Reduce)))
+        self.named: dict[str, loop.Let | loop.Reduce] = {s.name: s for s in named}
         self.fills: dict[tuple[str, str, int], str] = {}
         self.uses = Counter(e for e in parts if isinstance(e, (loop.Load, loop.Gather)))
 
@@ -91,6 +93,8 @@ class Body:
         template = OPS[expr.op].spell.get("c")
         if template is None:
             raise UnsupportedOp(f"op {expr.op!r} has no spelling for C in the op table")
+        if expr.op == "exp" and expr.dtype is float32 and self._is_below_maximum(expr.args[0]):
+            template = "gc_exp_below_f32({0})"
         texts = []
         for i, arg in enumerate(expr.args):
             text = self.value(arg, level)
@@ -98,6 +102,25 @@ class Body:
             texts.append(self._named(text, arg, level) if many else text)
         suffix = SUFFIX[expr.args[0].dtype]
         return wrapped(template.format(*texts, t=suffix, **dict(expr.attrs)), expr.dtype)
+
+    def _is_below_maximum(self, expr: Expr) -> bool:
+        """Whether it is an element less the greatest of such elements: 0 at most, or NaN.
+
+        A computed value is none: the compiler may round a product and its difference at once,
+        and large numbers are then above their maximum by more than a little.
+        """
+        match self._defined(expr):
+            case loop.Apply("subtract", (value, loop.Ref(name))):
+                value = self._defined(value)
+                match self.named.get(name):
+                    case loop.Reduce(op="max", value=other) if isinstance(value, loop.Load):
+                        return self._defined(other) == value
+        return False
+
+    def _defined(self, expr: Expr) -> Expr:
+        """What a name stands for, where it is a let's."""
+        stmt = self.named.get(expr.name) if isinstance(expr, loop.Ref) else None
+        return self._defined(stmt.value) if isinstance(stmt, loop.Let) else expr
 
     def _named(self, text: str, expr: Expr, level: int) -> str:
         if text.isidentifier():

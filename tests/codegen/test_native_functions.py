@@ -29,13 +29,14 @@ def _per_element(function: Callable[[float], float]) -> Callable[[np.ndarray], n
 
 
 UNARY = {
-    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
+    "exp": np.exp, "exp_below": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
     "sigmoid": lambda x: np.where(x < 0, np.exp(x), 1.0) / (1 + np.exp(-np.abs(x))),
     "tanh": np.tanh, "erf": _per_element(math.erf), "erfc": _per_element(math.erfc),
     "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
     "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh,
     "acosh": np.arccosh, "atanh": np.arctanh,
 }  # fmt: skip
+MOST = {"exp_below": 64.0}  # what a function is for, where that is not all
 BINARY = {"pow": np.power, "atan2": np.arctan2}
 DOUBLE = ("exp", "expm1", "log", "log1p", "sigmoid", "tanh")
 VARIANTS = {
@@ -134,8 +135,9 @@ def _variants() -> list[str]:
 @pytest.mark.parametrize("name", UNARY)
 def test_unary(name: str, variant: str) -> None:
     x = _arguments()
+    taken = ~(x > MOST.get(name, np.inf))
     with np.errstate(all="ignore"):
-        _check(_call(variant, name, x), _reference(name), (x,))
+        _check(_call(variant, name, x)[taken], _reference(name)[taken], (x[taken],))
 
 
 @functools.cache

@@ -180,4 +180,29 @@ def test_expensive_values_are_kept_while_they_fit(size: int, kept: bool) -> None
     got, want, text = _both(gc.nn.softmax, _numbers((2, size)))
     _agree(got, want)
     assert (f"float row_1[{size}];" in text) == kept
-    assert text.count("gc_exp_f32(") == (1 if kept else 2)
+    assert text.count("gc_exp_below_f32(") == (1 if kept else 2)
+
+
+BELOW: dict[str, Build] = {
+    "softmax": lambda x: [gc.nn.softmax(x)],
+    "reductions": lambda x: [gc.reduce_sum(gc.exp(x - gc.reduce_max(x, 1, True)), 1)],
+    "log_softmax": lambda x: [gc.nn.log_softmax(x)],
+}
+ANYWHERE: dict[str, Build] = {
+    "a_computed_value": lambda x: [gc.exp(-x - gc.reduce_max(-x, 1, True))],
+    "another_value": lambda x: [gc.exp(x * 2.0 - gc.reduce_max(x, 1, True))],
+    "the_least": lambda x: [gc.exp(x - gc.reduce_min(x, 1, True))],
+    "the_other_way_round": lambda x: [gc.exp(gc.reduce_max(x, 1, True) - x)],
+    "a_mean": lambda x: [gc.exp(x - gc.reduce_mean(x, 1, True))],
+}
+
+
+@pytest.mark.parametrize("name", [*BELOW, *ANYWHERE])
+def test_what_is_below_its_maximum_has_a_shorter_exp(name: str) -> None:
+    build = {**BELOW, **ANYWHERE}[name]
+    x = 30 * _numbers((7, 70))
+    x[1, 3], x[2, 5], x[3], x[4, 69], x[5, 0] = np.inf, np.nan, -np.inf, -np.inf, 3e38
+    got, want, text = _both(build, x)
+    assert ("gc_exp_below_f32(" in text) == (name in BELOW)
+    assert ("gc_exp_f32(" in text) == (name in ANYWHERE)
+    _agree(got, want)

@@ -74,6 +74,14 @@ GC_INLINE float gc_exp_f32(float x) {
     return gc_scaled_f32(powers.power, powers.r, gc_exp_polynomial(powers.r), 1.0f);
 }
 
+/* e^x for x <= 64, in fewer steps: of smaller numbers, 2^(n + 32) is always a normal one, and the
+ * last product rounds once what is a denormal. */
+GC_INLINE float gc_exp_below_f32(float x) {
+    gc_powers powers = gc_powers_f32(gc_at_least_f32(x, gc_exp_least_f32), 127 + 32);
+    float power = gc_float_of(powers.power << 23), q = gc_exp_polynomial(powers.r);
+    return GC_FMA_F32(q, powers.r * power, power) * 0x1p-32f;
+}
+
 /* scale * e^(x + low) for a small `low` and scale 1 or 1/2, to more digits */
 GC_INLINE float gc_exp_sum_f32(float x, float low, float scale) {
     gc_powers powers = gc_exp_powers_f32(x);
@@ -124,7 +132,7 @@ GC_INLINE float gc_log1p_f32(float x) { /* with what is lost when 1 + x is round
 }
 
 GC_INLINE float gc_sigmoid_f32(float x) { /* e^-|x| cannot overflow */
-    float e = gc_exp_f32(-fabsf(x));
+    float e = gc_exp_below_f32(-fabsf(x));
     return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
