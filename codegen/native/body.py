@@ -93,7 +93,7 @@ class Body:
         template = OPS[expr.op].spell.get("c")
         if template is None:
             raise UnsupportedOp(f"op {expr.op!r} has no spelling for C in the op table")
-        if expr.op == "exp" and expr.dtype is float32 and self._is_below_maximum(expr.args[0]):
+        if expr.op == "exp" and expr.dtype is float32 and self._is_at_most_zero(expr.args[0]):
             template = "gc_exp_below_f32({0})"
         texts = []
         for i, arg in enumerate(expr.args):
@@ -103,13 +103,17 @@ class Body:
         suffix = SUFFIX[expr.args[0].dtype]
         return wrapped(template.format(*texts, t=suffix, **dict(expr.attrs)), expr.dtype)
 
-    def _is_below_maximum(self, expr: Expr) -> bool:
-        """Whether it is an element less the greatest of such elements: 0 at most, or NaN.
+    def _is_at_most_zero(self, expr: Expr) -> bool:
+        """Whether it is known to be, or to be NaN: a square's or a magnitude's negative, and an
+        element less the greatest of such elements.
 
-        A computed value is none: the compiler may round a product and its difference at once,
-        and large numbers are then above their maximum by more than a little.
+        That is not said of computed values: the compiler may round a product and its difference
+        at once, and large numbers are then above their maximum by more than a little.
         """
         match self._defined(expr):
+            case loop.Apply("negative", (value,)):
+                value = self._defined(value)
+                return isinstance(value, loop.Apply) and value.op in ("square", "abs")
             case loop.Apply("subtract", (value, loop.Ref(name))):
                 value = self._defined(value)
                 match self.named.get(name):

@@ -24,6 +24,7 @@ from graphc.ir.loop import Buffer, Kernel
 GROUP = 64  # GC_GROUP of graphc.h
 _LEAST_RUN = 8  # numbers of a row that lie side by side, for rows to be read where they are
 _MOST_LINES = 1024  # cache lines of a few rows that lie across them, and stay in the cache
+_COLLIDING_BYTES = 1 << 12  # apart, lines push each other out of the first cache
 _MOST_PARTIAL = 1 << 17  # GC_MOST_PARTIAL of graphc.h
 
 
@@ -111,6 +112,7 @@ class _Emitter:
         near = step == 1 or (
             one and self.kernel.sizes[last] <= _MOST_LINES
             and access.strides[self.product.rows[-1]] == 1
+            and step * self.product.dot.dtype.itemsize % _COLLIDING_BYTES
         )  # fmt: skip
         runs = one or self.kernel.sizes[last] >= _LEAST_RUN
         return (

@@ -47,13 +47,26 @@ def _check_dtype(
     np.testing.assert_allclose(got, want, rtol=5 * tolerance, atol=atol)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "rows", "computed"),
+    [(gc.float32, 1000, 0), (gc.float32, 512, 0), (gc.float32, 1024, 1), (gc.float32, 3072, 1),
+     (gc.float64, 1000, 0), (gc.float64, 512, 1)],
+)  # fmt: skip
+def test_rows_whose_lines_collide_are_copied(dtype: Any, rows: int, computed: int) -> None:
+    """Read across where they lie, they would push each other out of the first cache."""
+    with gc.Graph().as_default():
+        a, b = (gc.placeholder(dtype, (64, n)) for n in (rows, 48))
+        (kernel,) = gc.explain(gc.matmul(a, b, transpose_a=True), device="native").kernels
+    assert f".computed = {computed}," in kernel.source
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     ("m", "n", "k"),
     [
         (2, 4, 700), (5, 7, 200), (6, 16, 64), (7, 65, 33), (48, 64, 100), (49, 130, 17),
         (100, 10, 784), (97, 100, 500), (600, 30, 40), (513, 200, 2), (13, 9, 5000),
-        (70, 70, 4097), (600, 70, 3000),
+        (70, 70, 4097), (600, 70, 3000), (1024, 20, 130),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("turned", ["nn", "tn", "nt", "tt"])
