@@ -14,6 +14,7 @@ the kernel's own. So a wrong guess is refused, never computed.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence, Set
@@ -91,6 +92,7 @@ def is_absorbed(before: int, after: int, stride: int) -> bool:
     return 0 <= before - after < stride
 
 
+@functools.lru_cache(maxsize=256)  # asked by the schedule, and again when the kernel is emitted
 def find_convolution(kernel: Kernel) -> Convolution | None:
     """The convolution that a kernel of a dot and the store of its result is, or None.
 
