@@ -27,10 +27,9 @@ from typing import Any
 
 from graphc.ir.computation import Computation
 from graphc.ir.errors import VerificationError
-from graphc.ir.graph import Node
 from graphc.ir.loop import Kernel, Program, format_program
 from graphc.ir.text import print_computation
-from graphc.ir.verify import verify_computation, verify_program
+from graphc.ir.verify import Seen, verify_computation, verify_program
 from graphc.passes.check import PassCheck
 from graphc.passes.context import Context
 
@@ -73,7 +72,7 @@ class _Run:
         self.ctx = ctx
         self.seconds: dict[str, float] = ctx.notes.setdefault("seconds", {})
         self.records: list[PassRecord] = ctx.notes.setdefault("passes", [])
-        self.seen_nodes: set[Node] = set()
+        self.seen_nodes = Seen()
         self.seen_kernels: dict[int, Kernel] = {}
         self.dump = Dump.open(ctx.settings.dump, unit) if ctx.settings.dump else None
         self.check: PassCheck | None = None

@@ -32,10 +32,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import is_not
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from graphc.ir.derived import derived
 from graphc.ir.dtypes import DType, bool_, int64
 from graphc.ir.location import Location
 
@@ -153,16 +154,88 @@ class Apply:
 Expr: TypeAlias = Load | Gather | Const | Index | Ref | Apply
 
 
+class Contents:
+    """What one walk over a statement's expressions finds, outer parts first, left to right."""
+
+    __slots__ = ("accesses", "gathered", "leaves", "names")
+
+    def __init__(self, exprs: Sequence[Expr]) -> None:
+        self.leaves: list[Load | Gather | Index] = []
+        self.accesses: list[Access] = []
+        self.gathered: list[str] = []  # buffers of which data say what is read
+        self.names: set[str] = set()
+        for expr in exprs:
+            self._add(expr)
+
+    def _add(self, expr: Expr) -> None:
+        if isinstance(expr, Apply):
+            for arg in expr.args:
+                self._add(arg)
+        elif isinstance(expr, Ref):
+            self.names.add(expr.name)
+        elif isinstance(expr, Load):
+            self.leaves.append(expr)
+            self.accesses += expr.pieces
+        elif isinstance(expr, Gather):
+            self.leaves.append(expr)
+            self.accesses.append(expr.access)
+            self.gathered.append(expr.access.buffer)
+            self._add(expr.index)
+        elif isinstance(expr, Index):
+            self.leaves.append(expr)
+
+
+class Statement:
+    """What statements know of themselves. Passes keep those that they need not change, so that
+    kernels made of other kernels' statements find it there."""
+
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """The expressions directly in the statement."""
+        return ()
+
+    @derived
+    def contents(self) -> Contents:
+        """What the expressions hold."""
+        return Contents(self.exprs)
+
+    @derived
+    def reads(self) -> frozenset[str]:
+        """The buffers that it reads."""
+        return frozenset([a.buffer for a in self.contents.accesses])
+
+    @derived
+    def own_axes(self) -> frozenset[int]:
+        """Positions of the axes that its loads and indices name."""
+        used: set[int] = set()
+        for access in self.contents.accesses:
+            used |= _axes_of(access)
+        for leaf in self.contents.leaves:
+            if isinstance(leaf, Index):
+                used |= _nonzero(leaf.value.strides)
+        return frozenset(used)
+
+    def axes(self, known: Mapping[str, frozenset[int]]) -> frozenset[int]:
+        """Positions of the axes on which its expressions depend; `known` has the names'."""
+        names = self.contents.names
+        return self.own_axes.union(*[known[n] for n in names]) if names else self.own_axes
+
+
 @dataclass(frozen=True, slots=True)
-class Let:
+class Let(Statement):
     """name = value."""
 
     name: str
     value: Expr
 
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """The expressions directly in the statement."""
+        return (self.value,)
+
 
 @dataclass(frozen=True, slots=True)
-class Reduce:
+class Reduce(Statement):
     """name = op over all reduce axes of value; argmax and argmin give the row-major position."""
 
     name: str
@@ -170,9 +243,14 @@ class Reduce:
     value: Expr
     dtype: DType
 
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """The expressions directly in the statement."""
+        return (self.value,)
+
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Statement):
     """name = op over all fold axes of value; `op` is that of a Reduce without position."""
 
     name: str
@@ -180,9 +258,14 @@ class Fold:
     value: Expr
     dtype: DType
 
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """The expressions directly in the statement."""
+        return (self.value,)
+
 
 @dataclass(frozen=True, slots=True)
-class Dot:
+class Dot(Statement):
     """name = sum over all reduce axes of a * b, accumulated in `dtype`."""
 
     name: str
@@ -190,17 +273,27 @@ class Dot:
     b: Expr
     dtype: DType
 
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """The expressions directly in the statement."""
+        return (self.a, self.b)
+
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Store(Statement):
     """buffer[access] = value; over all elements of the kernel's space that it names."""
 
     access: Access
     value: Expr
 
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """The expressions directly in the statement."""
+        return (self.value,)
+
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Statement):
     """A library routine (an op of kind opaque) on whole dense buffers; `flops` as far as known."""
 
     op: str
@@ -222,7 +315,7 @@ class Carried(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Repeat:
+class Repeat(Statement):
     """The body, `trips` times (UNBOUNDED: as long as it says), for step = 0, 1, ...
 
     The body's inputs are the step, then its parameters for what is carried, scanned (slices
@@ -262,7 +355,7 @@ class Repeat:
 
 
 @dataclass(frozen=True, eq=False)
-class Branch:
+class Branch(Statement):
     """The first program where the predicate holds, else the second; both take and give the same."""
 
     predicate: str
@@ -317,94 +410,85 @@ class Kernel:
         result.__dict__.update(self.__dict__, name=name, parts=parts)
         return result
 
-    @cached_property
+    @derived
     def parallel(self) -> tuple[int, ...]:
         """Positions of the parallel axes."""
         return tuple(i for i, a in enumerate(self.axes) if a.kind == PARALLEL)
 
-    @cached_property
+    @derived
     def reduced(self) -> tuple[int, ...]:
         """Positions of the reduce axes."""
         return tuple(i for i, a in enumerate(self.axes) if a.kind == REDUCE)
 
-    @cached_property
+    @derived
     def folded(self) -> tuple[int, ...]:
         """Positions of the fold axes."""
         return tuple(i for i, a in enumerate(self.axes) if a.kind == FOLD)
 
-    @cached_property
+    @derived
+    def stores(self) -> tuple[Store, ...]:
+        """The stores, in order."""
+        return tuple([s for s in self.body if isinstance(s, Store)])
+
+    @derived
     def fold_stores(self) -> tuple[Store, ...]:
         """The stores of what Folds give: they come when all rows have been walked."""
         folds = {s.name for s in self.body if isinstance(s, Fold)}
-        stores = (s for s in self.body if isinstance(s, Store) and isinstance(s.value, Ref))
-        return tuple(s for s in stores if refs(s.value) & folds)
+        if not folds:
+            return ()
+        return tuple([s for s in self.stores if isinstance(s.value, Ref) and s.value.name in folds])
 
-    @cached_property
+    @derived
     def space(self) -> int:
         """Number of points of the loop nest."""
         return math.prod(a.size for a in self.axes)
 
-    @cached_property
+    @derived
     def sizes(self) -> tuple[int, ...]:
         """The axes' sizes."""
         return tuple([a.size for a in self.axes])
 
-    @property
+    @derived
     def loads(self) -> tuple[Access, ...]:
         """The accesses of all loads and gathers of the body, in order."""
-        return self._reads[0]
+        return tuple([a for s in self.body for a in s.contents.accesses])
 
-    @cached_property
+    @derived
     def reads(self) -> tuple[frozenset[str], ...]:
         """Per statement, the buffers that it reads."""
-        return tuple(
-            [frozenset([a.buffer for e in expressions(s) for a in accesses(e)]) for s in self.body]
-        )
+        return tuple([s.reads for s in self.body])
 
-    @cached_property
+    @derived
     def levels(self) -> tuple[int, ...]:
         """Per statement, how many reductions come one after the other before it."""
         by_name: dict[str, int] = {}
         result: list[int] = []
         for stmt in self.body:
-            used = (n for e in expressions(stmt) for n in refs(e))
-            level = max((by_name[n] for n in used), default=0)
+            level = max([by_name[n] for n in stmt.contents.names], default=0)
             result.append(level)
             if isinstance(stmt, (Let, Reduce, Fold, Dot)):
                 by_name[stmt.name] = level + (not isinstance(stmt, Let))
         return tuple(result)
 
-    @property
+    @derived
     def gathered(self) -> frozenset[str]:
         """Buffers of which data say what is read."""
-        return self._reads[1]
+        return frozenset([n for s in self.body for n in s.contents.gathered])
 
-    @cached_property
-    def _reads(self) -> tuple[tuple[Access, ...], frozenset[str]]:
-        found: list[Access] = []
-        gathered: list[str] = []
-        for stmt in self.body:
-            for expr in expressions(stmt):
-                _collect_accesses(expr, found, gathered)
-        return tuple(found), frozenset(gathered)
-
-    @cached_property
-    def _scopes(self) -> Mapping[str, frozenset[int]]:
+    @derived
+    def scopes(self) -> Mapping[str, frozenset[int]]:
+        """For each name of the body, the axes on which it depends."""
         known: dict[str, frozenset[int]] = {}
-        reduced = frozenset(self.reduced)
         for stmt in self.body:
             if isinstance(stmt, Let):
-                known[stmt.name] = axes_used(stmt.value, known)
-            elif isinstance(stmt, Reduce):
-                known[stmt.name] = axes_used(stmt.value, known) - reduced
+                known[stmt.name] = stmt.axes(known)
+            elif isinstance(stmt, (Reduce, Dot)):
+                known[stmt.name] = stmt.axes(known).difference(self.reduced)
             elif isinstance(stmt, Fold):
-                known[stmt.name] = axes_used(stmt.value, known) - frozenset(self.folded)
-            elif isinstance(stmt, Dot):
-                both = axes_used(stmt.a, known) | axes_used(stmt.b, known)
-                known[stmt.name] = both - reduced
+                known[stmt.name] = stmt.axes(known).difference(self.folded)
         return known
 
-    @cached_property
+    @derived
     def inputs(self) -> tuple[str, ...]:
         """Buffers read from outside the kernel, in order of first use."""
         names: dict[str, None] = dict.fromkeys([n for p in self.parts for n in p.inputs])
@@ -414,7 +498,7 @@ class Kernel:
         names.update(dict.fromkeys([a.buffer for a in self.loads]))
         return tuple(names)
 
-    @cached_property
+    @derived
     def outputs(self) -> tuple[str, ...]:
         """Buffers stored to, in order."""
         names: dict[str, None] = dict.fromkeys(n for p in self.parts for n in p.outputs)
@@ -435,7 +519,7 @@ class Kernel:
         """The programs of a loop or branch."""
         return tuple(p for s in self.body if isinstance(s, (Repeat, Branch)) for p in s.programs)
 
-    @cached_property
+    @derived
     def form(self) -> str:
         """What the kernel is: "dot", "fold", "row" (has a Reduce), "flat", "group", or what works
         on whole arrays: "call", "loop", "branch"."""
@@ -546,33 +630,17 @@ def walk(expr: Expr) -> Iterator[Expr]:
 
 def accesses(expr: Expr) -> Iterator[Access]:
     """All accesses of the expression."""
-    found: list[Access] = []
-    _collect_accesses(expr, found, [])
-    return iter(found)
-
-
-def _collect_accesses(expr: Expr, found: list[Access], gathered: list[str]) -> None:
-    if isinstance(expr, Load):
-        found.extend(expr.pieces)
-    elif isinstance(expr, Apply):
-        for arg in expr.args:
-            _collect_accesses(arg, found, gathered)
-    elif isinstance(expr, Gather):
-        found.append(expr.access)
-        gathered.append(expr.access.buffer)
-        _collect_accesses(expr.index, found, gathered)
+    return iter(Contents((expr,)).accesses)
 
 
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
     """The expressions directly in a statement."""
-    if isinstance(stmt, Dot):
-        return (stmt.a, stmt.b)
-    return () if isinstance(stmt, WHOLE) else (stmt.value,)
+    return stmt.exprs
 
 
 def refs(expr: Expr) -> set[str]:
     """Names that the expression refers to."""
-    return {e.name for e in walk(expr) if isinstance(e, Ref)}
+    return Contents((expr,)).names
 
 
 def map_expr(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
@@ -648,18 +716,7 @@ def remap_axes(
 
 def axes_used(expr: Expr, known: Mapping[str, frozenset[int]]) -> frozenset[int]:
     """Positions of the axes on which the expression depends; `known` has the names'."""
-    used: set[int] = set()
-    for e in walk(expr):
-        if isinstance(e, Ref):
-            used |= known[e.name]
-        elif isinstance(e, Load):
-            for piece in e.pieces:
-                used |= _axes_of(piece)
-        elif isinstance(e, Gather):
-            used |= _axes_of(e.access)
-        elif isinstance(e, Index):
-            used |= _nonzero(e.value.strides)
-    return frozenset(used)
+    return Let("", expr).axes(known)
 
 
 def _axes_of(access: Access) -> frozenset[int]:
@@ -676,7 +733,7 @@ def _nonzero(strides: tuple[int, ...]) -> frozenset[int]:
 
 def scopes(kernel: Kernel) -> Mapping[str, frozenset[int]]:
     """For each name of the body, the axes on which it depends."""
-    return kernel._scopes
+    return kernel.scopes
 
 
 # -- text

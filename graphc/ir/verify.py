@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -20,7 +20,7 @@ from graphc.ir.errors import GraphcError, VerificationError
 from graphc.ir.graph import Node
 from graphc.ir.in_place import may_overwrite
 from graphc.ir.loop import Access, Kernel, Linear, Program
-from graphc.ir.table import Kind
+from graphc.ir.table import Attrs, Kind, Op, Types
 from graphc.ir.types import TensorType, may_equal
 
 STAGES: Final = ("user", "static", "primitive")  # each forbids more than the one before
@@ -35,30 +35,56 @@ def _fail(after: str, what: str) -> NoReturn:
 # -- computations
 
 
-def verify_computation(
-    computation: Computation, after: str = "", seen: set[Node] | None = None
-) -> None:
+class Seen:
+    """What has been found good before and does not change: a later pass's computation has most of
+    its nodes, or copies of them on other inputs of the same types.
+
+    `nodes` have passed their type rule, those of `fit[level]` what the level's stage demands.
+    """
+
+    def __init__(self, nodes: Iterable[Node] = ()) -> None:
+        self.nodes = set(nodes)
+        self.fit: tuple[set[Node], ...] = tuple([set() for _ in STAGES])
+        # by the attributes' id (they are held): op, attributes, types of the inputs, what follows
+        self._inferred: dict[int, tuple[Op, Attrs, Types, Types]] = {}
+
+    def infer(self, node: Node) -> Types:
+        """The types that the op's rule gives; it is asked once for the same attributes on inputs
+        of the same types."""
+        given = tuple([v.type for v in node.inputs])
+        known = self._inferred.get(id(node.attrs))
+        if known is not None and known[0] is node.op and known[2] == given:
+            return known[3]
+        types = node.op.type_rule(given, node.attrs)
+        types = (types,) if isinstance(types, TensorType) else tuple(types)
+        self._inferred[id(node.attrs)] = (node.op, node.attrs, given, types)
+        return types
+
+
+def verify_computation(computation: Computation, after: str = "", seen: Seen | None = None) -> None:
     """Raise VerificationError unless the computation is well formed for its stage.
 
     `seen` holds nodes whose types have been checked before; they are not inferred again, and
     the nodes checked now are added. Cost: one walk, and the type rule of each new node.
     """
-    seen = set() if seen is None else seen
+    seen = Seen() if seen is None else seen
     if computation.stage not in STAGES:
         _fail(after, f"the stage {computation.stage!r} is none of {', '.join(STAGES)}")
     level = STAGES.index(computation.stage)
+    fit = seen.fit[level]
     done: set[Node] = set()
     for node in computation.nodes:
         for value in node.inputs:
             if value.node not in done:
                 _fail(after, f"{_text(node)} reads {value.name!r} before it is computed: a cycle")
         done.add(node)
-        if node not in seen:
-            _check_node(node, after)
+        if node not in seen.nodes:
+            _check_node(node, after, seen)
             _check_bodies(node, after, seen)
-            seen.add(node)
-        if level:
+            seen.nodes.add(node)
+        if level and node not in fit:
             _check_stage(node, level, after)
+            fit.add(node)
     _check_inputs(computation, after)
     _check_updates(computation, level, after)
 
@@ -68,7 +94,7 @@ def _text(node: Node) -> str:
     return f"op {node.op.name} {node.name!r}{where}"
 
 
-def _check_node(node: Node, after: str) -> None:
+def _check_node(node: Node, after: str, seen: Seen) -> None:
     if node.kind is Kind.STATE:
         _fail(after, f"{_text(node)} changes a variable inside a computation")
     for position, value in enumerate(node.inputs):
@@ -76,17 +102,16 @@ def _check_node(node: Node, after: str) -> None:
         if index >= len(outputs) or outputs[index] is not value:
             _fail(after, f"input {position} of {_text(node)} is no output of {value.node.name!r}")
     try:
-        types = node.op.type_rule(tuple([v.type for v in node.inputs]), node.attrs)
+        types = seen.infer(node)
     except (GraphcError, KeyError) as error:
         told = error.message if isinstance(error, GraphcError) else f"no attribute {error}"
         _fail(after, f"{_text(node)} does not pass its own type rule: {told}")
-    types = (types,) if isinstance(types, TensorType) else tuple(types)
     if types != node.types:
         inferred, declared = (", ".join(map(str, t)) for t in (types, node.types))
         _fail(after, f"{_text(node)} has type {declared}, but its type rule gives {inferred}")
 
 
-def _check_bodies(node: Node, after: str, seen: set[Node]) -> None:
+def _check_bodies(node: Node, after: str, seen: Seen) -> None:
     """The computations that are attributes of a loop or branch read nothing but their inputs."""
     for name, body in node.attrs.items():
         if not isinstance(body, Computation):
@@ -203,12 +228,10 @@ class _ProgramCheck:
     def check_body(self, kernel: Kernel) -> None:
         self.check_names(kernel)
         self.check_own_places(kernel)
-        scopes = loop.scopes(kernel)
         for stmt in kernel.body:
-            for expr in loop.expressions(stmt):
-                self.check_loads(kernel, expr)
+            self.check_loads(kernel, stmt)
             if isinstance(stmt, loop.Store):
-                self.check_store(kernel, stmt, scopes)
+                self.check_store(kernel, stmt)
 
     # -- what a kernel may touch
 
@@ -237,10 +260,12 @@ class _ProgramCheck:
 
     def check_own_places(self, kernel: Kernel) -> None:
         """A variable that a kernel overwrites it reads at the same place only, and before."""
-        own = {s.access.buffer: s.access for s in kernel.body if isinstance(s, loop.Store)}
+        own = {s.access.buffer: s.access for s in kernel.stores}
+        if own.keys().isdisjoint(kernel.inputs):
+            return
         stored: set[str] = set()
         for stmt in kernel.body:
-            for access in _accesses(stmt):
+            for access in stmt.contents.accesses:
                 target = own.get(access.buffer, access)
                 if target.strides != access.strides or target.offset != access.offset:
                     self.fail(kernel, f"reads {access.buffer!r} elsewhere than it stores to it")
@@ -256,9 +281,8 @@ class _ProgramCheck:
             self.fail(kernel, f"has a malformed axis: {kernel.axes}")
         known: set[str] = set()
         for stmt in kernel.body:
-            for expr in loop.expressions(stmt):
-                for name in loop.refs(expr) - known:
-                    self.fail(kernel, f"uses {name!r} before it is assigned")
+            for name in stmt.contents.names - known:
+                self.fail(kernel, f"uses {name!r} before it is assigned")
             if isinstance(stmt, (loop.Let, loop.Reduce, loop.Fold, loop.Dot)):
                 if stmt.name in known:
                     self.fail(kernel, f"assigns {stmt.name!r} twice")
@@ -276,26 +300,26 @@ class _ProgramCheck:
             self.fail(kernel, f"a {kernel.form} kernel has no folds")
         for stmt in kernel.body:
             is_position = isinstance(stmt, loop.Fold) and stmt.op.startswith("arg")
-            used = {n for e in loop.expressions(stmt) for n in loop.refs(e)} & folds
+            used = stmt.contents.names & folds
             if is_position or (used and stmt not in kernel.fold_stores):
                 self.fail(kernel, f"a fold gives values to store, by no position: {stmt}")
 
     # -- accesses
 
-    def check_loads(self, kernel: Kernel, expr: loop.Expr) -> None:
-        for e in loop.walk(expr):
-            if isinstance(e, loop.Load):
-                for piece in e.pieces:
+    def check_loads(self, kernel: Kernel, stmt: loop.Stmt) -> None:
+        for leaf in stmt.contents.leaves:
+            if isinstance(leaf, loop.Load):
+                for piece in leaf.pieces:
                     self.check_access(kernel, piece)
-                if any(not p.guards for p in e.pieces[:-1]):
-                    self.fail(kernel, f"pieces after one without guards are never read: {e}")
-            elif isinstance(e, loop.Gather):
-                last = e.access.offset + e.stride * (e.size - 1)
-                both = [replace_offset(e.access, o) for o in (e.access.offset, last)]
-                for access in both if e.size else ():
+                if any([not p.guards for p in leaf.pieces[:-1]]):
+                    self.fail(kernel, f"pieces after one without guards are never read: {leaf}")
+            elif isinstance(leaf, loop.Gather):
+                last = leaf.access.offset + leaf.stride * (leaf.size - 1)
+                both = [replace_offset(leaf.access, o) for o in (leaf.access.offset, last)]
+                for access in both if leaf.size else ():
                     self.check_access(kernel, access)
-            elif isinstance(e, loop.Index):
-                self.check_rank(kernel, e.value.strides)
+            else:
+                self.check_rank(kernel, leaf.value.strides)
 
     def check_rank(self, kernel: Kernel, strides: Sequence[int]) -> None:
         if len(strides) != len(kernel.axes):
@@ -310,15 +334,12 @@ class _ProgramCheck:
             text = loop.format_access(access, kernel.axes)
             self.fail(kernel, f"{text} reaches outside the {size} elements of {access.buffer!r}")
 
-    def check_store(
-        self, kernel: Kernel, store: loop.Store, scopes: Mapping[str, frozenset[int]]
-    ) -> None:
+    def check_store(self, kernel: Kernel, store: loop.Store) -> None:
         self.check_access(kernel, store.access)
-        named = {i for i, s in enumerate(store.access.strides) if s}
-        varying = loop.axes_used(store.value, scopes)
+        strides = store.access.strides
         rows = () if store in kernel.fold_stores else kernel.folded
-        for i in (varying | {*kernel.parallel, *rows}) - named:
-            if kernel.axes[i].size > 1:
+        for i in store.axes(kernel.scopes).union(kernel.parallel, rows):
+            if not strides[i] and kernel.axes[i].size > 1:
                 self.fail(
                     kernel,
                     f"stores each element of {store.access.buffer!r} once per "
@@ -358,10 +379,6 @@ class _ProgramCheck:
             _fail(self.after, f"the variable {name!r} changes, but is not among the updates")
 
 
-def _accesses(stmt: loop.Stmt) -> Iterable[Access]:
-    return (a for e in loop.expressions(stmt) for a in loop.accesses(e))
-
-
 def replace_offset(access: Access, offset: int) -> Access:
     """The access from another offset."""
     return Access(access.buffer, access.strides, offset, access.guards, access.divisor)
@@ -383,8 +400,15 @@ def stays_inside(access: Access, sizes: Sequence[int], size: int) -> bool:
 
 
 def _interval(value: Linear | Access, sizes: Sequence[int]) -> tuple[int, int]:
-    low = high = value.offset
-    for stride, n in zip(value.strides, sizes, strict=True):
+    low, high = _span(value.strides, tuple(sizes))
+    return value.offset + low, value.offset + high
+
+
+@lru_cache(maxsize=4096)  # layers of one shape read and store alike
+def _span(strides: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[int, int]:
+    """The least and the most that the strides add."""
+    low = high = 0
+    for stride, n in zip(strides, sizes, strict=True):
         if stride > 0:
             high += stride * (n - 1)
         elif stride:
@@ -446,15 +470,16 @@ def _some_points(sizes: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.unravel_index(flat, sizes)).astype(np.int64)
 
 
-def _named_axes(access: Access, kernel: Kernel) -> list[tuple[int, int]]:
-    pairs = zip(access.strides, kernel.axes, strict=True)
-    return sorted((abs(s), a.size) for s, a in pairs if s)
-
-
 def is_injective(access: Access, kernel: Kernel) -> bool:
-    """True when no two points of the axes it names give one element (mixed radix)."""
+    """True when no two points of the axes it names give one element."""
+    return _is_injective(access.strides, kernel.sizes)
+
+
+@lru_cache(maxsize=4096)
+def _is_injective(strides: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
+    """By mixed radix: each stride is beyond all that the smaller ones reach."""
     reach = 0
-    for stride, size in _named_axes(access, kernel):
+    for stride, size in sorted((abs(s), n) for s, n in zip(strides, sizes, strict=True) if s):
         if size > 1 and stride <= reach:
             return False
         reach += stride * (size - 1)
@@ -464,7 +489,7 @@ def is_injective(access: Access, kernel: Kernel) -> bool:
 def stored_count(access: Access, kernel: Kernel) -> int:
     """Number of elements that a store writes; guarded ones are counted point by point."""
     if access.is_plain:
-        return math.prod(size for _, size in _named_axes(access, kernel))
+        return math.prod([n for s, n in zip(access.strides, kernel.sizes, strict=True) if s])
     named = [i for i, s in enumerate(access.strides) if s]
     sizes = [kernel.axes[i].size for i in named]
     points = np.indices(sizes).reshape(len(sizes), -1)
@@ -537,7 +562,7 @@ def _same_places(kernel: Kernel, old: str, new: str) -> bool:
         return old not in kernel.inputs or new not in kernel.outputs
     if kernel.form in ("row", "fold") and old in kernel.inputs and new in kernel.outputs:
         return may_overwrite(kernel, old, new)
-    reads = {a for s in kernel.body for a in _accesses(s) if a.buffer == old}
-    stores = {s.access for s in kernel.body if isinstance(s, loop.Store) and s.access.buffer == new}
+    reads = {a for a in kernel.loads if a.buffer == old}
+    stores = {s.access for s in kernel.stores if s.access.buffer == new}
     places = {(a.strides, a.offset) for a in reads | stores}
     return not reads or not stores or (len(places) == 1 and all(a.is_plain for a in reads))

@@ -38,7 +38,13 @@ from graphc.ir.loop import (
 from graphc.ir.table import OPS
 from graphc.ir.text import parse
 from graphc.ir.types import TensorType
-from graphc.ir.verify import stays_inside, verify_computation, verify_plan, verify_program
+from graphc.ir.verify import (
+    Seen,
+    stays_inside,
+    verify_computation,
+    verify_plan,
+    verify_program,
+)
 
 GOOD = """computation primitive
   inputs %0
@@ -52,10 +58,10 @@ GOOD = """computation primitive
 
 
 def test_a_good_computation_passes() -> None:
-    seen: set[Node] = set()
+    seen = Seen()
     computation = parse(GOOD)
     verify_computation(computation, "test", seen)
-    assert seen == set(computation.nodes)
+    assert seen.nodes == set(computation.nodes)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +125,26 @@ def test_nodes_seen_before_are_not_inferred_again() -> None:
     computation = computation.replace(updates=[])
     with pytest.raises(VerificationError):
         verify_computation(computation)
-    verify_computation(computation, seen=set(computation.nodes))
+    verify_computation(computation, seen=Seen(computation.nodes))
+
+
+def test_what_has_passed_does_not_vouch_for_copies_that_differ() -> None:
+    """Of the same attributes: another declared type, inputs of other types; of a node that passed
+    before: a stage that demands more."""
+    seen = Seen()
+    good = parse(GOOD.replace("computation primitive", "computation user"))
+    verify_computation(good, seen=seen)
+    (node,) = (n for n in good.nodes if n.op.name == "reduce_sum")
+    wrong = Node(node.op, node.inputs, node.attrs, (TensorType(float32, (3,)),), "wrong")
+    with pytest.raises(VerificationError, match=r"op reduce_sum 'wrong' has type float32\[3\]"):
+        verify_computation(Computation(good.inputs, wrong.outputs), seen=seen)
+    onto = Node(node.op, node.outputs, node.attrs, node.types, "onto")
+    with pytest.raises(VerificationError, match="op reduce_sum 'onto' does not pass its own type"):
+        verify_computation(Computation(good.inputs, onto.outputs), seen=seen)
+    early = parse(GOOD.replace("primitive", "static").replace("add(%0, %1)", "softmax(%0)"))
+    verify_computation(early, seen=seen)
+    with pytest.raises(VerificationError, match="is a composite"):
+        verify_computation(early.replace(stage="primitive"), seen=seen)
 
 
 # -- programs
