@@ -55,12 +55,15 @@ class _Fusion:
         self.ctx = ctx
         self.limits = Limits(ctx.target.max_kernel_buffers, ctx.target.max_kernel_statements)
         self.nbytes = {name: buffer.nbytes for name, buffer in program.buffers.items()}
+        self.wide = {name for name, buffer in program.buffers.items() if buffer.size > 1}
         self.kernels: dict[int, Kernel] = dict(enumerate(program.kernels))
         self.next_id = len(self.kernels)
         self.position: dict[int, int] = {i: i for i in self.kernels}
         self.first: dict[int, int] = dict(self.position)  # the oldest kernel merged into it
         self.writers: dict[str, set[int]] = {}
         self.readers: dict[str, set[int]] = {}
+        self.inputs: dict[int, frozenset[str]] = {}
+        self.outputs: dict[int, frozenset[str]] = {}
         self.writing: dict[int, bool] = {}  # variables
         self.outer: dict[int, bool] = {}  # sums over outer axes
         for i, kernel in self.kernels.items():
@@ -78,6 +81,7 @@ class _Fusion:
             self.writers.setdefault(name, set()).add(i)
         for name in kernel.inputs:
             self.readers.setdefault(name, set()).add(i)
+        self.inputs[i], self.outputs[i] = frozenset(kernel.inputs), frozenset(kernel.outputs)
         roles = [self.program.buffers[n].role for n in kernel.outputs]
         self.writing[i] = loop.VARIABLE in roles
         self.outer[i] = reduces_outer(kernel)
@@ -144,7 +148,7 @@ class _Fusion:
         for name in kernel.inputs:
             for w in self.writers.get(name, ()):
                 self.push(w, i)
-            if self.program.buffers[name].size > 1:
+            if name in self.wide:
                 for other in self.siblings(i, name):
                     pair = sorted((i, other), key=lambda k: self.position[k])
                     self.push(pair[0], pair[1])
@@ -165,9 +169,9 @@ class _Fusion:
             return
         self.seen.add((a, b))
         first, second = self.kernels[a], self.kernels[b]
-        if first.is_whole or second.is_whole:
-            return
-        epilogue = first.form == "dot" and bool(set(first.outputs) & set(second.inputs))
+        if first.is_whole or second.is_whole or first.form == second.form == "dot":
+            return  # whatever else becomes of them, they stay apart
+        epilogue = first.form == "dot" and not self.outputs[a].isdisjoint(self.inputs[b])
         same = first.sizes == second.sizes
         distance = self.first[b] - self.first[a]
         # updates first: arithmetic that only a variable's new value needs belongs to its commit
@@ -181,18 +185,14 @@ class _Fusion:
 
     def saved(self, a: int, b: int) -> int:
         """Bytes neither stored nor loaded any more when the two are one."""
-        first, second = self.kernels[a], self.kernels[b]
-        total = 0
-        for name in second.inputs:
-            if name in first.outputs:
-                total += self.nbytes[name] * (1 if self.kept(name, a, b) else 2)
-            elif name in first.inputs:
-                total += self.nbytes[name]
-        return total
+        passed = self.outputs[a] & self.inputs[b]
+        shared = (self.inputs[a] & self.inputs[b]) - passed
+        twice = [n for n in passed if not self.kept(n, a, b)]
+        return sum([self.nbytes[n] for names in (passed, shared, twice) for n in names])
 
     def kept(self, name: str, a: int, b: int) -> bool:
         role = self.program.buffers[name].role
-        return role != loop.TEMPORARY or bool(self.readers.get(name, set()) - {a, b})
+        return role != loop.TEMPORARY or not self.readers.get(name, set()) <= {a, b}
 
     def merge_cousins(self, i: int) -> None:
         """Sums over outer axes of what this kernel reads and writes, as one kernel.
@@ -236,16 +236,12 @@ class _Fusion:
         merged = rule(first, second, self.program.buffers, keep, self.limits)
         if isinstance(merged, Refusal):
             return merged
-        if len(self.writers_shared(first, second)) > 0:
+        if any([len(self.writers[n]) > 1 for n in self.outputs[a] | self.outputs[b]]):
             return Refusal("SPACE", {"why": "both store parts of one buffer"})
         between = self.between(a, b)
         if between is None:
             return Refusal("CYCLE", {"through": self.position[b] - self.position[a] - 1})
         return merged, *between
-
-    def writers_shared(self, a: Kernel, b: Kernel) -> set[str]:
-        own = set(a.outputs) | set(b.outputs)
-        return {n for n in own if len(self.writers[n]) > 1}
 
     def check_fence(self, a: int, b: int) -> Refusal | None:
         """A kernel that others need cannot become part of an update of a variable."""

@@ -10,8 +10,8 @@ else reads is never stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from graphc.ir import loop
 from graphc.ir.loop import PARALLEL, REDUCE, Access, Axis, Buffer, Kernel, Load, Stmt
@@ -50,8 +50,8 @@ def merge(
         return Refusal("REDUCE_AFTER_DOT")
     if b.form == "dot":
         return inline_operand(a, b, buffers, set(keep), limits)
-    pair = align(a, b, link)
-    merged = pair if isinstance(pair, Refusal) else _join(*pair, buffers, set(keep), limits)
+    sides = _sides(a, b, link)
+    merged = sides if isinstance(sides, Refusal) else _join(*sides, buffers, set(keep), limits)
     if isinstance(merged, Refusal) and merged.reason == "SPACE":
         inlined = inline_producer(a, b, buffers, set(keep), limits)
         return merged if isinstance(inlined, Refusal) else inlined
@@ -70,7 +70,7 @@ def merge_beside(
         (x.size, x.kind) for x in b.axes
     ]:
         return Refusal("SPACE", {"producer_axes": a.sizes, "consumer_axes": b.sizes})
-    return _join(a, b, 0, buffers, set(keep), limits)
+    return _join(Side(a), Side(b), 0, buffers, set(keep), limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +84,87 @@ class Link:
 
 def find_link(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> Link | Refusal:
     """The largest buffer through which the two kernels meet."""
-    stored = {s.access.buffer: s.access for s in a.body if isinstance(s, loop.Store)}
+    stored = {s.access.buffer: s.access for s in a.stores}
     loads = b.loads
     for access in loads:
         if access.buffer in stored and not access.is_plain:
             return Refusal("NON_AFFINE", {"buffer": access.buffer})
-    met = [
-        (buffers[x.buffer].nbytes, x.buffer, stored[x.buffer], x)
-        for x in loads
-        if x.buffer in stored
-    ]
+    met = [x for x in loads if x.buffer in stored]
     if not met:
-        first = {x.buffer: x for x in a.loads if x.is_plain}
-        met = [
-            (buffers[x.buffer].nbytes, x.buffer, first[x.buffer], x)
-            for x in loads
-            if x.buffer in first and x.is_plain
-        ]
+        stored = {x.buffer: x for x in a.loads if x.is_plain}
+        met = [x for x in loads if x.buffer in stored and x.is_plain]
     if not met:
         return Refusal("NO_SAVING")
-    _, name, one, two = max(met, key=lambda m: (m[0], sum(map(bool, m[3].strides)), m[1]))
-    return Link(name, one, two)
+    best = met[0] if len(met) == 1 else max(met, key=lambda x: _weight(x, buffers))
+    return Link(best.buffer, stored[best.buffer], best)
+
+
+def _weight(access: Access, buffers: Mapping[str, Buffer]) -> tuple[int, int, str]:
+    moving = len(access.strides) - access.strides.count(0)
+    return buffers[access.buffer].nbytes, moving, access.buffer
 
 
 # -- one set of axes for both
 
 
+class Side:
+    """A kernel over axes that it has in common with another one.
+
+    Most pairs are refused for their axes or for a single access, so the body is changed only when
+    it is asked for.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        axes: Sequence[Axis] | None = None,
+        terms: Sequence[Sequence[tuple[int, int]]] = (),
+    ) -> None:
+        self.kernel = kernel
+        self.axes = kernel.axes
+        self.map: loop.AxesMap | None = None
+        if axes is not None and not _is_identity(kernel, axes, terms):
+            kinds = {i: kernel.axes[old].kind for old, parts in enumerate(terms) for i, _ in parts}
+            self.axes = tuple(
+                [Axis(x.name, x.size, kinds.get(i, PARALLEL)) for i, x in enumerate(axes)]
+            )
+            self.map = loop.AxesMap(terms, len(axes))
+
+    @property
+    def reduced(self) -> tuple[int, ...]:
+        """Positions of the reduce axes."""
+        return tuple([i for i, a in enumerate(self.axes) if a.kind == REDUCE])
+
+    def access(self, access: Access) -> Access:
+        """One of the kernel's accesses, over the common axes."""
+        return access if self.map is None else self.map.access(access)
+
+    def over(self) -> Kernel:
+        """The kernel over the common axes."""
+        if self.map is None:
+            return self.kernel
+        k = self.kernel
+        return Kernel(k.name, self.axes, self.map.body(k.body), k.covers, k.where)
+
+
+def _is_identity(
+    kernel: Kernel, axes: Sequence[Axis], terms: Sequence[Sequence[tuple[int, int]]]
+) -> bool:
+    return len(axes) == len(kernel.axes) and all(t == [(i, 1)] for i, t in enumerate(terms))
+
+
 def align(a: Kernel, b: Kernel, link: Link) -> tuple[Kernel, Kernel, int] | Refusal:
     """Both kernels over common axes, and how many axes only `b` has (they are the last)."""
+    sides = _sides(a, b, link)
+    if isinstance(sides, Refusal):
+        return sides
+    first, second, new_count = sides
+    return first.over(), second.over(), new_count
+
+
+def _sides(a: Kernel, b: Kernel, link: Link) -> tuple[Side, Side, int] | Refusal:
     if a.sizes == b.sizes and link.first.strides == link.second.strides:
-        return a, b, 0
+        return Side(a), Side(b), 0
     factors = _common_axes(a, b, link)
     if isinstance(factors, Refusal):
         return factors
@@ -136,7 +187,7 @@ def align(a: Kernel, b: Kernel, link: Link) -> tuple[Kernel, Kernel, int] | Refu
     for j in b_new:
         b_terms[j].append((len(axes), 1))
         axes.append(Axis(f"i{len(axes)}", b.axes[j].size, PARALLEL))
-    return _over(a, axes, a_terms), _over(b, axes, b_terms), len(b_new)
+    return Side(a, axes, a_terms), Side(b, axes, b_terms), len(b_new)
 
 
 _Factor = tuple[int, int, int, int, int]  # a's axis, its factor, b's axis, its factor, size
@@ -207,71 +258,57 @@ def _match_rest(a: Kernel, b: Kernel, a_rest: list[int], b_rest: list[int]) -> d
     return pairs
 
 
-def _over(kernel: Kernel, axes: list[Axis], terms: list[list[tuple[int, int]]]) -> Kernel:
-    if len(axes) == len(kernel.axes) and all(t == [(i, 1)] for i, t in enumerate(terms)):
-        return kernel
-    kinds = {i: kernel.axes[old].kind for old, parts in enumerate(terms) for i, _ in parts}
-    own = tuple(Axis(x.name, x.size, kinds.get(i, PARALLEL)) for i, x in enumerate(axes))
-    return replace(kernel, axes=own, body=loop.remap_axes(kernel.body, terms, len(axes)))
-
-
 # -- one body
 
 
 def _join(
-    a: Kernel,
-    b: Kernel,
-    new_count: int,
-    buffers: Mapping[str, Buffer],
-    keep: set[str],
-    limits: Limits,
+    a: Side, b: Side, new_count: int, buffers: Mapping[str, Buffer], keep: set[str], limits: Limits
 ) -> Kernel | Refusal:
     kinds = _kinds(a, b)
     if isinstance(kinds, Refusal):
         return kinds
-    refusal = _check_new_axes(a, b, keep, new_count, limits)
+    refusal = (
+        _check_new_axes(a.kernel, b, keep, new_count, limits)
+        or _check_order(a, b)
+        or _check_hazards(a, b, buffers)
+    )
     if refusal:
         return refusal
-    stored = {s.access.buffer: s for s in a.body if isinstance(s, loop.Store)}
-    for access in b.loads:
-        if access.buffer in stored and access != stored[access.buffer].access:
-            return Refusal("SPACE", {"buffer": access.buffer, "why": "read in another order"})
-    refusal = _check_hazards(a, b, buffers)
-    if refusal:
-        return refusal
-    body = _substituted(a, b, stored, keep, buffers)
-    pairs = zip(a.axes, kinds, strict=True)
+    first, second = a.over(), b.over()
+    body = _substituted(first, second, keep, buffers)
+    pairs = zip(first.axes, kinds, strict=True)
     axes = tuple([x if x.kind == k else Axis(x.name, x.size, k) for x, k in pairs])
-    merged = joined(a, b, axes, body)
+    merged = joined(first, second, axes, body)
     return check_size(merged, limits) or _check_stores(merged) or merged
 
 
-def _kinds(a: Kernel, b: Kernel) -> list[str] | Refusal:
+def _kinds(a: Side, b: Side) -> list[str] | Refusal:
     """Each axis's kind; the reductions of both must run over the same axes."""
     a_red, b_red = a.reduced, b.reduced
     if a_red and b_red and a_red != b_red:
         return Refusal("SPACE", {"why": "they reduce other axes", "axes": (a_red, b_red)})
-    if a.form == "dot":
-        used = {i for s in b.body for e in _all_accesses(s) for i, x in enumerate(e.strides) if x}
-        if used & set(a_red):
-            return Refusal("SPACE", {"why": "the summed axes are gone after a dot"})
+    if a.kernel.form == "dot" and _moves_along(b, a_red):
+        return Refusal("SPACE", {"why": "the summed axes are gone after a dot"})
     return [REDUCE if i in a_red or i in b_red else PARALLEL for i in range(len(a.axes))]
 
 
-def _all_accesses(stmt: Stmt) -> list[Access]:
-    result = [x for e in loop.expressions(stmt) for x in loop.accesses(e)]
-    return [*result, stmt.access] if isinstance(stmt, loop.Store) else result
+def _moves_along(side: Side, axes: Sequence[int]) -> bool:
+    """True where an access names one of the axes."""
+    strides = {x.strides for x in side.kernel.loads}
+    strides.update([s.access.strides for s in side.kernel.stores])
+    over = strides if side.map is None else map(side.map.strides, strides)
+    return any([x[i] for x in over for i in axes])
 
 
 def _check_new_axes(
-    a: Kernel, b: Kernel, keep: set[str], count: int, limits: Limits
+    a: Kernel, b: Side, keep: set[str], count: int, limits: Limits
 ) -> Refusal | None:
     """Along axes that only the consumer has, the producer would be computed again and again.
 
     Not so along axes that the consumer reduces: in a row kernel, a value that does not depend
     on them is computed once a row.
     """
-    new = range(len(a.axes) - count, len(a.axes))
+    new = range(len(b.axes) - count, len(b.axes))
     again = [i for i in new if b.axes[i].kind == PARALLEL]
     if not count or (not again and a.form == "flat"):
         return None
@@ -281,28 +318,39 @@ def _check_new_axes(
     return None
 
 
-def _check_hazards(a: Kernel, b: Kernel, buffers: Mapping[str, Buffer]) -> Refusal | None:
-    """A buffer that `b` overwrites must be read by `a` at the same place, in a flat kernel."""
-    writes = {s.access.buffer: s.access for s in b.body if isinstance(s, loop.Store)}
-    writes |= {s.access.buffer: s.access for s in a.body if isinstance(s, loop.Store)}
-    variables = {n for n in writes if buffers[n].role == loop.VARIABLE}
-    if not variables:
-        return None
-    if a.form != "flat" or b.form != "flat":
-        return Refusal("UPDATE", {"variables": tuple(sorted(variables))})
-    for access in (*a.loads, *b.loads):
-        if access.buffer in variables and access != writes[access.buffer]:
-            return Refusal("HAZARD", {"variable": access.buffer})
+def _check_order(a: Side, b: Side) -> Refusal | None:
+    """What `a` stores is read by `b` at the point at which it is stored."""
+    stored = {s.access.buffer: s.access for s in a.kernel.stores}
+    for access in b.kernel.loads:
+        if access.buffer in stored and b.access(access) != a.access(stored[access.buffer]):
+            return Refusal("SPACE", {"buffer": access.buffer, "why": "read in another order"})
     return None
 
 
+def _check_hazards(a: Side, b: Side, buffers: Mapping[str, Buffer]) -> Refusal | None:
+    """A buffer that `b` overwrites must be read by `a` at the same place, in a flat kernel."""
+    stores = [(side, s.access) for side in (b, a) for s in side.kernel.stores]
+    writes = {x.buffer: side.access(x) for side, x in stores if _is_variable(x, buffers)}
+    if not writes:
+        return None
+    if a.kernel.form != "flat" or b.kernel.form != "flat":
+        return Refusal("UPDATE", {"variables": tuple(sorted(writes))})
+    for side in (a, b):
+        for access in side.kernel.loads:
+            if access.buffer in writes and side.access(access) != writes[access.buffer]:
+                return Refusal("HAZARD", {"variable": access.buffer})
+    return None
+
+
+def _is_variable(access: Access, buffers: Mapping[str, Buffer]) -> bool:
+    return buffers[access.buffer].role == loop.VARIABLE
+
+
 def _substituted(
-    a: Kernel,
-    b: Kernel,
-    stored: Mapping[str, loop.Store],
-    keep: set[str],
-    buffers: Mapping[str, Buffer],
+    a: Kernel, b: Kernel, keep: set[str], buffers: Mapping[str, Buffer]
 ) -> tuple[Stmt, ...]:
+    stored = {s.access.buffer: s for s in a.stores}
+
     def change(expr: loop.Expr) -> loop.Expr:
         if isinstance(expr, Load) and expr.is_plain and expr.pieces[0].buffer in stored:
             return stored[expr.pieces[0].buffer].value
@@ -314,14 +362,13 @@ def _substituted(
         return buffers[stmt.access.buffer].role != loop.TEMPORARY
 
     first = [s for s in a.body if stays(s)]
-    return (*first, *(loop.map_stmt(s, change) for s in b.body))
+    apart = stored.keys().isdisjoint
+    return (*first, *[s if apart(s.reads) else loop.map_stmt(s, change) for s in b.body])
 
 
 def _check_stores(kernel: Kernel) -> Refusal | None:
     """Every store must name every parallel axis, or the same element is stored many times."""
-    for stmt in kernel.body:
-        if isinstance(stmt, loop.Store):
-            missing = [i for i in kernel.parallel if not stmt.access.strides[i]]
-            if missing:
-                return Refusal("SPACE", {"buffer": stmt.access.buffer, "why": "it has fewer axes"})
+    for store in kernel.stores:
+        if not all([store.access.strides[i] for i in kernel.parallel]):
+            return Refusal("SPACE", {"buffer": store.access.buffer, "why": "it has fewer axes"})
     return None

@@ -185,7 +185,11 @@ class Contents:
             self.leaves.append(expr)
 
 
-class Statement:
+class Deriving:
+    """Has room for what is derived of an object with slots."""
+
+
+class Statement(Deriving):
     """What statements know of themselves. Passes keep those that they need not change, so that
     kernels made of other kernels' statements find it there."""
 
@@ -509,7 +513,7 @@ class Kernel:
                 names.update(dict.fromkeys(stmt.outputs))
         return tuple(names)
 
-    @property
+    @derived
     def is_whole(self) -> bool:
         """True for a kernel that is no loop nest: it works on whole arrays, and fuses with none."""
         return bool(self.body) and isinstance(self.body[0], WHOLE)
@@ -539,7 +543,7 @@ INPUT, VARIABLE, CONSTANT, TEMPORARY, OUTPUT, COUNTER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(Deriving):
     """A dense array of `size` elements. `role` says who provides its memory.
 
     input: the caller; variable: the session (read, or updated in place); constant: the
@@ -554,12 +558,12 @@ class Buffer:
     source: str = ""  # the user's op whose value it holds
     value: Any = None  # constant: a Literal
 
-    @property
+    @derived
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
 
-    @property
+    @derived
     def nbytes(self) -> int:
         """Bytes."""
         return self.size * self.dtype.itemsize
@@ -678,7 +682,8 @@ def map_stmt(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
 def map_accesses(
     stmt: Stmt, change: Callable[[Access], Access], index: Callable[[Linear], Linear]
 ) -> Stmt:
-    """The statement with every access and every bare index changed, its store's too."""
+    """The statement with every access and every bare index changed, its store's too; what has
+    none is the same object."""
 
     def change_expr(expr: Expr) -> Expr:
         if isinstance(expr, Load):
@@ -688,30 +693,52 @@ def map_accesses(
         return Index(index(expr.value), expr.dtype) if isinstance(expr, Index) else expr
 
     if isinstance(stmt, Store):
-        return Store(change(stmt.access), map_expr(stmt.value, change_expr))
-    return map_stmt(stmt, change_expr)
+        has_leaves = bool(stmt.contents.leaves)
+        value = map_expr(stmt.value, change_expr) if has_leaves else stmt.value
+        return Store(change(stmt.access), value)
+    return map_stmt(stmt, change_expr) if stmt.contents.leaves else stmt
+
+
+class AxesMap:
+    """Accesses and bodies over new axes: old axis i is the sum of factor * new axis over terms[i].
+
+    Strides are kept, for those of one kernel are mostly the same few.
+    """
+
+    def __init__(self, terms: Sequence[Sequence[tuple[int, int]]], rank: int) -> None:
+        self._terms = [(i, axis, factor) for i, part in enumerate(terms) for axis, factor in part]
+        self._rank = rank
+        self._known: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def strides(self, old: tuple[int, ...]) -> tuple[int, ...]:
+        """Along the new axes."""
+        known = self._known.get(old)
+        if known is None:
+            new = [0] * self._rank
+            for i, axis, factor in self._terms:
+                new[axis] += old[i] * factor
+            known = self._known[old] = tuple(new)
+        return known
+
+    def linear(self, value: Linear) -> Linear:
+        """The function of the new axes."""
+        return Linear(self.strides(value.strides), value.offset)
+
+    def access(self, a: Access) -> Access:
+        """The access over the new axes."""
+        guards = tuple([Guard(self.linear(g.value), g.size, g.step) for g in a.guards])
+        return Access(a.buffer, self.strides(a.strides), a.offset, guards, a.divisor)
+
+    def body(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        """The statements over the new axes."""
+        return tuple([map_accesses(s, self.access, self.linear) for s in body])
 
 
 def remap_axes(
     body: Sequence[Stmt], matrix: Sequence[Sequence[tuple[int, int]]], rank: int
 ) -> tuple[Stmt, ...]:
     """The body over new axes: old axis i is the sum of factor * new axis over matrix[i]."""
-    terms = [(i, axis, factor) for i, part in enumerate(matrix) for axis, factor in part]
-
-    def strides(old: tuple[int, ...]) -> tuple[int, ...]:
-        new = [0] * rank
-        for i, axis, factor in terms:
-            new[axis] += old[i] * factor
-        return tuple(new)
-
-    def linear(value: Linear) -> Linear:
-        return Linear(strides(value.strides), value.offset)
-
-    def access(a: Access) -> Access:
-        guards = tuple([Guard(linear(g.value), g.size, g.step) for g in a.guards])
-        return Access(a.buffer, strides(a.strides), a.offset, guards, a.divisor)
-
-    return tuple([map_accesses(s, access, linear) for s in body])
+    return AxesMap(matrix, rank).body(body)
 
 
 def axes_used(expr: Expr, known: Mapping[str, frozenset[int]]) -> frozenset[int]:
