@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,7 +26,19 @@ from graphc.ir.dtypes import DType, bool_, int64, uint8
 from graphc.ir.errors import UnsupportedOp
 from graphc.ir.graph import Node, Value
 from graphc.ir.literal import Literal
-from graphc.ir.loop import Access, Apply, Axis, Buffer, Const, Expr, Kernel, Linear, Load, Ref
+from graphc.ir.loop import (
+    Access,
+    Apply,
+    Axis,
+    Buffer,
+    Const,
+    Expr,
+    Kernel,
+    Linear,
+    Load,
+    Ref,
+    numbered_axis,
+)
 from graphc.ir.ops import control
 from graphc.ir.ops.contract import parse_spec
 from graphc.ir.ops.reduce import neutral, reduce_kind
@@ -46,12 +58,13 @@ def lower(computation: Computation, ctx: Context) -> loop.Program:
 
 def axes_of(shape: Sequence[int], kind: str = loop.PARALLEL, prefix: str = "i") -> tuple[Axis, ...]:
     """One axis per dim that is not 1."""
-    return tuple(Axis(f"{prefix}{n}", d, kind) for n, d in enumerate(d for d in shape if d != 1))
+    sizes = [d for d in shape if d != 1]
+    return tuple([numbered_axis(n, d, kind, prefix) for n, d in enumerate(sizes)])
 
 
 def squeeze_strides(strides: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     """The strides of the dims that are not 1."""
-    return tuple(s for s, d in zip(strides, shape, strict=True) if d != 1)
+    return tuple([s for s, d in zip(strides, shape, strict=True) if d != 1])
 
 
 def map_load(load: Load, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Load:
@@ -92,8 +105,8 @@ class _Lowering:
 
     def unique(self, name: str) -> str:
         """An identifier that no other buffer has, of the op's name."""
-        base = re.sub(r"\W+", "_", name).strip("_") or "x"
-        if _OWN.fullmatch(base) or keyword.iskeyword(base) or hasattr(builtins, base):
+        base = _NO_WORD.sub("_", name).strip("_") or "x"
+        if base in _PYTHONS or _OWN.fullmatch(base):
             base += "_"
         base = f"x{base}" if base[0].isdigit() else base
         name, count = base, self.name_counts.get(base, 0)
@@ -398,7 +411,7 @@ class _Lowering:
         for i, d in enumerate(shape):
             if d != 1:
                 kind = loop.REDUCE if i in gone else loop.PARALLEL
-                result.append(Axis(f"i{len(result)}", d, kind))
+                result.append(numbered_axis(len(result), d, kind))
         return tuple(result)
 
     def fill(self, node: Node, access: Access, value: Any) -> None:
@@ -418,7 +431,7 @@ class _Lowering:
             return
         order = [c for c in out + "".join(summed) if sizes[c] != 1]
         axes = tuple(
-            Axis(f"i{n}", sizes[c], loop.PARALLEL if c in out else loop.REDUCE)
+            numbered_axis(n, sizes[c], loop.PARALLEL if c in out else loop.REDUCE)
             for n, c in enumerate(order)
         )
         x, y = (
@@ -597,4 +610,6 @@ def store_cast(expr: Expr, dtype: DType) -> Expr:
 
 
 # what the texts of the loop language and of emitted sources call things of their own
-_OWN = re.compile(r"[ikprsv]\d*|tl|np|lo|hi|kernel|triton|scratch|first|last")
+_NO_WORD: Final = re.compile(r"\W+")
+_PYTHONS: Final = frozenset((*keyword.kwlist, *dir(builtins)))
+_OWN: Final = re.compile(r"[ikprsv]\d*|tl|np|lo|hi|kernel|triton|scratch|first|last")

@@ -14,7 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir import loop
-from graphc.ir.loop import PARALLEL, REDUCE, Access, Axis, Buffer, Kernel, Load, Stmt
+from graphc.ir.loop import (
+    PARALLEL,
+    REDUCE,
+    Access,
+    Axis,
+    Buffer,
+    Kernel,
+    Load,
+    Stmt,
+    numbered_axis,
+)
 from graphc.passes.inline import (
     Limits,
     Refusal,
@@ -125,9 +135,7 @@ class Side:
         self.map: loop.AxesMap | None = None
         if axes is not None and not _is_identity(kernel, axes, terms):
             kinds = {i: kernel.axes[old].kind for old, parts in enumerate(terms) for i, _ in parts}
-            self.axes = tuple(
-                [Axis(x.name, x.size, kinds.get(i, PARALLEL)) for i, x in enumerate(axes)]
-            )
+            self.axes = tuple([_of_kind(x, kinds.get(i, PARALLEL)) for i, x in enumerate(axes)])
             self.map = loop.AxesMap(terms, len(axes))
 
     @property
@@ -145,6 +153,10 @@ class Side:
             return self.kernel
         k = self.kernel
         return Kernel(k.name, self.axes, self.map.body(k.body), k.covers, k.where)
+
+
+def _of_kind(axis: Axis, kind: str) -> Axis:
+    return axis if axis.kind == kind else Axis(axis.name, axis.size, kind)
 
 
 def _is_identity(
@@ -177,16 +189,16 @@ def _sides(a: Kernel, b: Kernel, link: Link) -> tuple[Side, Side, int] | Refusal
     for i, (ai, a_factor, bi, b_factor, size) in enumerate(matched):
         a_terms[ai].append((i, a_factor))
         b_terms[bi].append((i, b_factor))
-        axes.append(Axis(f"i{i}", size, a.axes[ai].kind))
+        axes.append(numbered_axis(i, size, a.axes[ai].kind))
     for i in a_rest:
         a_terms[i].append((len(axes), 1))
         for j, partner in pairs.items():
             if partner == i:
                 b_terms[j].append((len(axes), 1))
-        axes.append(Axis(f"i{len(axes)}", a.axes[i].size, a.axes[i].kind))
+        axes.append(numbered_axis(len(axes), a.axes[i].size, a.axes[i].kind))
     for j in b_new:
         b_terms[j].append((len(axes), 1))
-        axes.append(Axis(f"i{len(axes)}", b.axes[j].size, PARALLEL))
+        axes.append(numbered_axis(len(axes), b.axes[j].size))
     return Side(a, axes, a_terms), Side(b, axes, b_terms), len(b_new)
 
 
@@ -276,8 +288,7 @@ def _join(
         return refusal
     first, second = a.over(), b.over()
     body = _substituted(first, second, keep, buffers)
-    pairs = zip(first.axes, kinds, strict=True)
-    axes = tuple([x if x.kind == k else Axis(x.name, x.size, k) for x, k in pairs])
+    axes = tuple(map(_of_kind, first.axes, kinds))
     merged = joined(first, second, axes, body)
     return check_size(merged, limits) or _check_stores(merged) or merged
 

@@ -55,6 +55,12 @@ class Axis:
     kind: str = PARALLEL
 
 
+@lru_cache(maxsize=4096)
+def numbered_axis(number: int, size: int, kind: str = PARALLEL, prefix: str = "i") -> Axis:
+    """The axis of that number; a program has thousands, of which few differ."""
+    return Axis(f"{prefix}{number}", size, kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """offset + sum of stride * axis, in the order of the kernel's axes."""

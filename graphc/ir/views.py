@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from graphc.ir.dtypes import DType
 from graphc.ir.loop import Access, Guard, Linear, Load
@@ -46,14 +47,20 @@ class Map:
 
 def buffer_view(name: str, shape: Sequence[int], dtype: DType) -> View:
     """A dense row-major buffer as a view of itself."""
+    shape = tuple(shape)
+    return View(shape, Load((Access(name, _dense_strides(shape)),), dtype))
+
+
+@lru_cache(maxsize=4096)  # layers of a network have few different shapes
+def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     pairs = zip(shape, row_major_strides(shape), strict=True)
-    strides = tuple([0 if d == 1 else s for d, s in pairs])
-    return View(tuple(shape), Load((Access(name, strides),), dtype))
+    return tuple([0 if d == 1 else s for d, s in pairs])
 
 
+@lru_cache(maxsize=4096)
 def unit(rank: int, dim: int, factor: int = 1, offset: int = 0) -> Linear:
     """factor * (position along `dim`) + offset, over `rank` dims."""
-    return Linear(tuple(factor if i == dim else 0 for i in range(rank)), offset)
+    return Linear(tuple([factor if i == dim else 0 for i in range(rank)]), offset)
 
 
 def compose(view: View, shape: tuple[int, ...], map_: Map) -> View | None:
