@@ -31,7 +31,8 @@ _KINDS = (Kind.POINTWISE, Kind.MOVEMENT, Kind.REDUCE, Kind.CONTRACT, Kind.INDEX)
 def fold_constants(computation: Computation, ctx: Context) -> Computation:
     """Replace nodes whose inputs are constants by constants."""
     folding = _Folding(ctx)
-    result = rewrite(computation, folding.visit)
+    with np.errstate(all="ignore"):
+        result = rewrite(computation, folding.visit)
     ctx.notes["folded"] = {"nodes": folding.count, "operations": folding.spent}
     return result
 
@@ -89,8 +90,7 @@ def _is_part(array: np.ndarray, inputs: Sequence[np.ndarray]) -> bool:
 
 def _compute(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
     assert node.op.numpy is not None, f"{node.op} has no meaning in NumPy"
-    with np.errstate(all="ignore"):
-        return np.asarray(node.op.numpy(node.attrs, *arrays))
+    return np.asarray(node.op.numpy(node.attrs, *arrays))
 
 
 def _constant(array: np.ndarray, node: Node, inputs: Sequence[np.ndarray]) -> Value:

@@ -33,4 +33,8 @@ class derived(Generic[_T]):
         return result
 
 
-__all__ = ["derived"]
+class Deriving:
+    """Has room for what is derived of an object with slots."""
+
+
+__all__ = ["Deriving", "derived"]

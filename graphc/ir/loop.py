@@ -36,7 +36,7 @@ from functools import lru_cache
 from operator import is_not
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from graphc.ir.derived import derived
+from graphc.ir.derived import Deriving, derived
 from graphc.ir.dtypes import DType, bool_, int64
 from graphc.ir.location import Location
 
@@ -189,10 +189,6 @@ class Contents:
             self._add(expr.index)
         elif isinstance(expr, Index):
             self.leaves.append(expr)
-
-
-class Deriving:
-    """Has room for what is derived of an object with slots."""
 
 
 class Statement(Deriving):

@@ -489,7 +489,7 @@ def _is_injective(strides: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
 def stored_count(access: Access, kernel: Kernel) -> int:
     """Number of elements that a store writes; guarded ones are counted point by point."""
     if access.is_plain:
-        return math.prod([n for s, n in zip(access.strides, kernel.sizes, strict=True) if s])
+        return _plain_count(access.strides, kernel.sizes)
     named = [i for i, s in enumerate(access.strides) if s]
     sizes = [kernel.axes[i].size for i in named]
     points = np.indices(sizes).reshape(len(sizes), -1)
@@ -499,6 +499,11 @@ def stored_count(access: Access, kernel: Kernel) -> int:
         value = np.asarray(strides, np.int64) @ points + guard.value.offset
         holds &= (value >= 0) & (value < guard.size * guard.step) & (value % guard.step == 0)
     return int(holds.sum())
+
+
+@lru_cache(maxsize=4096)
+def _plain_count(strides: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+    return math.prod([n for s, n in zip(strides, sizes, strict=True) if s])
 
 
 # -- memory
