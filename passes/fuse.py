@@ -150,8 +150,8 @@ class _Fusion:
                 self.push(w, i)
             if name in self.wide:
                 for other in self.siblings(i, name):
-                    pair = sorted((i, other), key=lambda k: self.position[k])
-                    self.push(pair[0], pair[1])
+                    is_later = self.position[i] > self.position[other]
+                    self.push(*((other, i) if is_later else (i, other)))
 
     def siblings(self, i: int, name: str) -> list[int]:
         """Other readers of the buffer: all where they are few, else those next to `i`."""

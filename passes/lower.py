@@ -440,7 +440,7 @@ class _Lowering:
         )
         kept = [c for c in out if sizes[c] != 1]
         spread = dict(zip(kept, access.strides, strict=True))
-        access = replace(access, strides=tuple(spread.get(c, 0) for c in order))
+        access = Access(access.buffer, tuple([spread.get(c, 0) for c in order]))
         dtype = node.types[0].dtype
         name, wide = self.fresh(), dtype.compute
         stmt: loop.Stmt = loop.Dot(name, x, y, wide)

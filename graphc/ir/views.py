@@ -78,19 +78,20 @@ def compose(view: View, shape: tuple[int, ...], map_: Map) -> View | None:
             return None
         pieces.append(composed)
     fill = map_.fill if map_.guards else view.load.fill
-    return View(shape, replace(view.load, pieces=tuple(pieces), fill=fill))
+    return View(shape, Load(tuple(pieces), view.load.dtype, fill))
 
 
 def _compose_access(access: Access, map_: Map) -> Access | None:
-    steps = map_.steps or (1,) * len(map_.dims)
-    divisor = math.lcm(*steps) if steps else 1
+    divisor = math.lcm(*map_.steps)
     if divisor > 1 and access.divisor > 1:
         return None
-    # position d = dims[d] / steps[d]; over the common divisor it is dims[d] * divisor / steps[d]
-    scaled = [
-        Linear(tuple(s * (divisor // step) for s in d.strides), d.offset * (divisor // step))
-        for d, step in zip(map_.dims, steps, strict=True)
-    ]
+    scaled = map_.dims
+    if divisor > 1:
+        # dims[d] / steps[d] over the common divisor is dims[d] * divisor / steps[d]
+        scaled = tuple(
+            Linear(tuple(s * (divisor // step) for s in d.strides), d.offset * (divisor // step))
+            for d, step in zip(map_.dims, map_.steps, strict=True)
+        )
     main = apply_linear(Linear(access.strides, access.offset * divisor), scaled)
     guards = list(map_.guards)
     for guard in access.guards:
