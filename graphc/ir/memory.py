@@ -38,7 +38,8 @@ def _huge_bytes(count: int) -> np.ndarray:
     raw = np.frombuffer(mapped, np.uint8)  # which keeps the mapping alive
     start = -raw.ctypes.data % _HUGE_PAGE
     with contextlib.suppress(OSError):  # a kernel without huge pages
-        mapped.madvise(mmap.MADV_HUGEPAGE, start, whole)
+        # the rest of the last one would be memory that nobody uses
+        mapped.madvise(mmap.MADV_HUGEPAGE, start, count // _HUGE_PAGE * _HUGE_PAGE)
     return raw[start : start + count]
 
 
