@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.limits import Limits, least_traffic
 from benchmarks.peers import CONTENDERS
 from benchmarks.race import OURS, Figures
+from benchmarks.targets import MEAN, SPEEDUPS, shortfalls
 from benchmarks.workload import Workload
 from benchmarks.workloads import ROWS
 
@@ -96,11 +97,15 @@ def _times(rows: Mapping[str, Row], names: Sequence[str]) -> list[str]:
         best = row.get("best_peer")
         cells = [_cell(row["contenders"].get(n), "step_s", 1e3) for n in names]
         marked = [f"**{c}**" if n in (best, OURS) else c for n, c in zip(names, cells, strict=True)]
-        ratios = [f"{row['speedup']:.2f}" if "speedup" in row else ""]
+        ratios = [f"{row['speedup']:.2f}" if "speedup" in row else "", _target(name)]
         ratios.append(f"{row['of_limit']:.0%}" if "of_limit" in row else "")
         limit = _number(row["limit_s"] * 1e3) if row["limit_s"] else ""
         body.append([name, *marked, limit, *ratios])
-    return _lines(["", *names, "limit", "best peer / graphc", "of the limit"], body)
+    return _lines(["", *names, "limit", "best peer / graphc", "target", "of the limit"], body)
+
+
+def _target(name: str) -> str:
+    return f"{SPEEDUPS[name]}" if name in SPEEDUPS else ""
 
 
 def _best_rounds(rows: Mapping[str, Row], names: Sequence[str]) -> list[str]:
@@ -190,7 +195,9 @@ def markdown(contents: Mapping[str, Any]) -> str:
         "multiplies less (Winograd's convolutions) may go beyond.",
         *notes, "",
         "## Milliseconds per step (median of rounds)", "", *_times(rows, names), "",
-        *([f"Geometric mean of best peer / graphc: {mean:.2f}", ""] if mean else []),
+        *([f"Geometric mean of best peer / graphc: {mean:.2f}; target {MEAN}", ""] if mean else []),
+        "## Short of the target", "",
+        *(f"- {line}" for line in shortfalls(rows, mean) or ["nothing"]), "",
         "## Milliseconds per step in the best round", "", *_best_rounds(rows, names), "",
         "## Seconds until the first step is done: cold / from the cache on disk", "",
         *_plain(rows, names, _first), "",

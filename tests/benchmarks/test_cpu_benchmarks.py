@@ -19,6 +19,7 @@ import pytest
 from benchmarks import cpu, fairness, limits, peers, race, report
 from benchmarks.__main__ import main
 from benchmarks.profile_row import PROGRAM, clocked, profile, table
+from benchmarks.targets import SPEEDUPS, shortfalls
 from benchmarks.workload import Function, Training
 from benchmarks.workloads import ROWS, load
 from graphc.ir.errors import DeviceError
@@ -314,17 +315,38 @@ def test_numpy_by_hand_and_who_failed_are_no_best_peer() -> None:
 
 def test_the_page_says_everything() -> None:
     page = report.markdown(_contents())
-    assert "| W8s | **1.00** | 0.100 | 4.00 | **2.00** | 0.500 | 2.00 | 50% |" in page
+    assert "| W8s | **1.00** | 0.100 | 4.00 | **2.00** | 0.500 | 2.00 | 1.1 | 50% |" in page
     assert "| W8s | 0.900 | 0.0900 | 2.00 | 1.80 | 2.00 |" in page
     assert "| W8s | 0.500 / 0.100 | 0.500 | 0.500 | 0.500 |" in page
     assert "W8s tf1: results differ" in page and "onnxruntime: not installed" in page
-    assert "Geometric mean of best peer / graphc: 2.00" in page
+    assert "Geometric mean of best peer / graphc: 2.00; target 1.3" in page
+    assert "## Short of the target\n\n- nothing\n" in page
     assert "Others used" not in page and "quickly" not in page
     assert "- W8s: softmax (results agree to 1e-06, jax)" in page
     contents = _contents()
     contents["rows"]["W8s"] |= {"others": 0.25, "quick": True}
     page = report.markdown(contents)
     assert "meanwhile: W8s (25%)." in page and "Measured quickly: W8s." in page
+
+
+def test_what_falls_short_is_said() -> None:
+    row = _contents()["rows"]["W8s"]
+    contenders = {
+        "graphc": _step(2e-3, warm_first_s=0.2), "graphc-numpy": _step(4e-3),
+        "jax": _step(2.1e-3, peak_bytes=90_000_000), "torch": _step(5e-3),
+    }  # fmt: skip
+    slow = {**row, **report.row_figures(load("W8s", tiny=True), contenders)}
+    said = shortfalls({"W8s": slow}, 1.05)
+    assert said == [
+        "W8s: 1.05 of 1.1 times as fast as jax",
+        "W8s: the NumPy back end 0.52 of 1.0 times as fast as jax",
+        "W8s: 1.11 of jax's memory, less wanted",
+        "geometric mean: 1.05 of 1.3",
+    ]
+    assert shortfalls({"W2": slow}, None)[0] == "W2: 1.05 of 1.2 times as fast as jax"
+    assert "W2: first call from the cache 0.200 s, 0.1 s wanted" in shortfalls({"W2": slow}, None)
+    assert shortfalls({"W8s": {**row, "contenders": {}}}, 1.4) == []
+    assert {*SPEEDUPS} == {*ROWS}
 
 
 def test_rows_are_added_to_those_measured_before(tmp_path: Path) -> None:
