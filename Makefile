@@ -4,7 +4,7 @@
 #   make test        lint, types and tests     make bench       timings on the CPU
 #   make test-gpu    tests that need a GPU     make bench-gpu   timings on the GPU
 #
-# make bench takes ROWS="W1 W7" (by default all) and QUICK=1.
+# make bench and make bench-gpu take ROWS="W1 W7" (by default all), make bench QUICK=1.
 # make TARGET PY=/path/to/python uses an interpreter that you have prepared, and installs nothing.
 
 PYTHON ?= python3
@@ -48,7 +48,7 @@ bench: $(BENCH_READY)
 	$(PY) -m benchmarks $(if $(QUICK),--quick) $(ROWS)
 
 bench-gpu: $(DEV_READY)
-	$(PY) -m benchmarks --device gpu
+	$(PY) -m benchmarks --device gpu $(ROWS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
