@@ -104,21 +104,16 @@ class Body:
         return wrapped(template.format(*texts, t=suffix, **dict(expr.attrs)), expr.dtype)
 
     def _is_at_most_zero(self, expr: Expr) -> bool:
-        """Whether it is known to be, or to be NaN: a square's or a magnitude's negative, and an
-        element less the greatest of such elements.
-
-        That is not said of computed values: the compiler may round a product and its difference
-        at once, and large numbers are then above their maximum by more than a little.
-        """
+        """Whether it is known to be, or to be NaN: a square's or a magnitude's negative, and a value
+        less the greatest of such values."""
         match self._defined(expr):
             case loop.Apply("negative", (value,)):
                 value = self._defined(value)
                 return isinstance(value, loop.Apply) and value.op in ("square", "abs")
             case loop.Apply("subtract", (value, loop.Ref(name))):
-                value = self._defined(value)
                 match self.named.get(name):
-                    case loop.Reduce(op="max", value=other) if isinstance(value, loop.Load):
-                        return self._defined(other) == value
+                    case loop.Reduce(op="max", value=other):
+                        return self._defined(other) == self._defined(value)
         return False
 
     def _defined(self, expr: Expr) -> Expr:

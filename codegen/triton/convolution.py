@@ -80,12 +80,6 @@ class Convolution:
         )  # fmt: skip
         return tuple((p - 1) * s + (w - 1) * d + 1 - low - n for p, s, w, d, low, n in numbers)
 
-    @property
-    def is_symmetric(self) -> bool:
-        """True where the same padding at both ends gives just as many places."""
-        numbers = zip(self.padding, self.after, self.stride, strict=True)
-        return all(is_absorbed(*each) for each in numbers)
-
 
 def is_absorbed(before: int, after: int, stride: int) -> bool:
     """Whether as many places fit where the padding before the image is also that after it."""

@@ -25,7 +25,7 @@ from graphc.passes.target import CPU
 from graphc.runtime.devices.base import Executable
 from graphc.runtime.devices.copies import Copies, copies_of
 from graphc.runtime.devices.memory import HostMemory, OutputPool, collect
-from graphc.runtime.devices.native_build import build, is_built
+from graphc.runtime.devices.native_build import EXACT, build, is_built
 from graphc.runtime.devices.native_team import ROUTINES, Team, address_of, routines_of, team
 from graphc.runtime.devices.native_waiting import WaitingExecutable
 from graphc.runtime.interrupts import uninterrupted
@@ -141,7 +141,7 @@ class NativeExecutable:
     ) -> None:
         wanted = routines_of(module.text, settings)
         team().want(wanted.values())
-        self._library = build(module.text, settings=settings, parts=parts)
+        self._library = build(module.text, EXACT, settings, parts)
         self._routines = _Routines(module.launches["routines"])
         self._threads = settings.threads
         self._slots: Mapping[str, int] = module.launches["slots"]
@@ -318,7 +318,7 @@ class NativeDevice(HostMemory):
                 program, module, variables, settings, self._changes, self.parts, room
             )
 
-        if not settings.native_async or is_built(module.text, settings, self.parts):
+        if not settings.native_async or is_built(module.text, EXACT, settings, self.parts):
             return make()
         first = _on_numpy(program, variables, settings)
         return WaitingExecutable(first, make, lambda: self._note(updated))

@@ -44,6 +44,9 @@ FLAGS: Final = (
     "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fwrapv", "-fno-strict-aliasing",
     "-fPIC",
 )  # fmt: skip
+# Of programs: a product and a sum are rounded one after the other, as they are written; what gains
+# by rounding once says so. Rounded at once, x * c - max(x * c) would be above 0.
+EXACT: Final = ("-ffp-contract=off",)
 _STALE_S: Final = 3600.0  # after which a folder of a build is what a killed process has left
 
 
@@ -159,11 +162,11 @@ def _units(texts: str | Sequence[str]) -> tuple[str, ...]:
     return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
-def is_built(text: str, settings: Settings, parts: int) -> bool:
+def is_built(text: str, more: Sequence[str], settings: Settings, parts: int) -> bool:
     """Whether `build` would find the library of this unit in the cache."""
-    if given_library((text,), (), parts) is not None:
+    if given_library((text,), more, parts) is not None:
         return True
-    return _is_whole(_Order.of(text, (), settings, parts).path)
+    return _is_whole(_Order.of(text, more, settings, parts).path)
 
 
 # -- the key

@@ -235,25 +235,25 @@ def test_sums_of_small_floats_are_wide() -> None:
 
 @pytest.mark.parametrize("computes", ALL)
 @pytest.mark.parametrize(
-    ("name", "stride", "padding", "after", "dilation", "groups", "symmetric"),
+    ("name", "stride", "padding", "after", "dilation", "groups"),
     [
-        ("plain", (1, 1), (1, 1), (1, 1), (1, 1), 1, True),
-        ("strided", (2, 3), (1, 0), (1, 1), (1, 1), 1, False),
-        ("strided_evenly", (2, 2), (0, 0), (1, 1), (1, 1), 1, False),
-        ("dilated", (1, 1), (3, 2), (3, 2), (3, 2), 1, True),
-        ("explicit", (2, 1), (2, 0), (2, 3), (1, 1), 1, False),
-        ("causal", (1,), (4,), (0,), (2,), 1, False),
-        ("groups", (1, 1), (1, 1), (1, 1), (1, 1), 3, True),
-        ("three_dims", (1, 2, 2), (1, 0, 0), (1, 1, 0), (1, 1, 1), 1, False),
+        ("plain", (1, 1), (1, 1), (1, 1), (1, 1), 1),
+        ("strided", (2, 3), (1, 0), (1, 1), (1, 1), 1),
+        ("strided_evenly", (2, 2), (0, 0), (1, 1), (1, 1), 1),
+        ("dilated", (1, 1), (3, 2), (3, 2), (3, 2), 1),
+        ("explicit", (2, 1), (2, 0), (2, 3), (1, 1), 1),
+        ("causal", (1,), (4,), (0,), (2,), 1),
+        ("groups", (1, 1), (1, 1), (1, 1), (1, 1), 3),
+        ("three_dims", (1, 2, 2), (1, 0, 0), (1, 1, 0), (1, 1, 1), 1),
     ],
 )
 def test_numbers(
     name: str, stride: Sizes, padding: Sizes, after: Sizes, dilation: Sizes, groups: int,
-    symmetric: bool, computes: str,
+    computes: str,
 ) -> None:  # fmt: skip
     found = _found(name, computes)
     assert (found.stride, found.padding, found.after) == (stride, padding, after)
-    assert (found.dilation, found.groups, found.is_symmetric) == (dilation, groups, symmetric)
+    assert (found.dilation, found.groups) == (dilation, groups)
 
 
 def _found(name: str, computes: str) -> Convolution:

@@ -153,21 +153,26 @@ static long scores_row(long count) { return rounded(count, GC_PANEL) | 16; }
 
 /* -- forward */
 
-/* Scores to exponentials, for one row and one block of keys; what the row has so far is scaled. */
+/* Scores to exponentials, for one row and one block of keys; what the row has so far is scaled.
+ * Scores are scaled before they are compared: rounded at once with the difference, large ones would
+ * be above their maximum. */
 static void exponentials(float *s, long count, float factor, float *top, float *sum, float *result,
                          long e, long first) {
     float most = -GC_INF_F32, total = 0;
 #pragma omp simd reduction(max : most)
-    for (long j = 0; j < count; j++) most = s[j] > most ? s[j] : most;
-    most = factor * most > *top ? factor * most : *top;
+    for (long j = 0; j < count; j++) {
+        s[j] *= factor;
+        most = s[j] > most ? s[j] : most;
+    }
+    most = most > *top ? most : *top;
     float shift = most == -GC_INF_F32 ? 0 : most;
 #pragma omp simd reduction(+ : total)
     for (long j = 0; j < count; j++) {
-        s[j] = gc_exp_f32(GC_FMA_F32(s[j], factor, -shift));
+        s[j] = gc_exp_below_f32(s[j] - shift);
         total += s[j];
     }
     if (!first && most > *top) {
-        float less = gc_exp_f32(*top - shift);
+        float less = gc_exp_below_f32(*top - shift);
         *sum *= less;
         for (long i = 0; i < e; i++) result[i] *= less;
     }
@@ -315,8 +320,9 @@ static void probabilities(const attend_t *job, const head_t *h, long row, long r
         float factor = factor_of(p), known = sum == -GC_INF_F32 ? GC_INF_F32 : sum;
         long count = taken(p, row + r, key, used);
         finish_scores(job, x, h->start, row + r, key, count);
+        for (long j = 0; j < count; j++) x[j] *= factor; /* see `exponentials` */
         for (long j = 0; j < count; j++) {
-            x[j] = gc_exp_f32(GC_FMA_F32(x[j], factor, -known));
+            x[j] = gc_exp_f32(x[j] - known);
             dx[j] = x[j] * (dx[j] - delta) * scale;
         }
         for (long j = count; j < used; j++) x[j] = dx[j] = 0;
