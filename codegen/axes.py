@@ -21,13 +21,13 @@ def strides_of(kernel: Kernel) -> list[tuple[int, ...]]:
     """The stride tuples of every access, guard and index in the kernel."""
     result = []
     for stmt in kernel.body:
-        accesses = [x for e in loop.expressions(stmt) for x in loop.accesses(e)]
+        accesses = [x for e in stmt.exprs for x in loop.accesses(e)]
         if isinstance(stmt, loop.Store):
             accesses.append(stmt.access)
         for access in accesses:
             result.append(access.strides)
             result.extend(g.value.strides for g in access.guards)
-        for e in (e for x in loop.expressions(stmt) for e in loop.walk(x)):
+        for e in (e for x in stmt.exprs for e in loop.walk(x)):
             if isinstance(e, loop.Index):
                 result.append(e.value.strides)
     return result
@@ -61,7 +61,7 @@ def ordered(kernel: Kernel) -> Kernel:
 def _main_access(kernel: Kernel) -> Access | None:
     """The access that decides the order: the store over most axes, for others a load."""
     stores = [s.access for s in kernel.body if isinstance(s, loop.Store)]
-    loads = [x for s in kernel.body for e in loop.expressions(s) for x in loop.accesses(e)]
+    loads = [x for s in kernel.body for e in s.exprs for x in loop.accesses(e)]
     if not stores:
         return None
     best = max(stores, key=lambda a: sum(map(bool, a.strides)))

@@ -32,7 +32,7 @@ def plan_phases(kernel: Kernel) -> tuple[Phase, ...]:
     """
     kernel = replace(kernel, body=tuple(s for s in kernel.body if s not in kernel.fold_stores))
     levels = kernel.levels
-    scope = loop.scopes(kernel)
+    scope = kernel.scopes
     known: set[str] = set()  # names whose values are kept
     phases = []
     for level in range(max(levels, default=0) + 1):
@@ -65,7 +65,7 @@ def _crosses(stmt: loop.Stmt, reduced: set[int], scope: Mapping[str, frozenset[i
     """True when the statement belongs into a loop over the row."""
     if isinstance(stmt, (loop.Reduce, loop.Fold)):
         return True
-    axes = set[int]().union(*(loop.axes_used(e, scope) for e in loop.expressions(stmt)))
+    axes = set[int]().union(*(loop.axes_used(e, scope) for e in stmt.exprs))
     if isinstance(stmt, loop.Store):
         axes |= span_of(stmt.access.strides)
     return bool(axes & reduced)
@@ -90,7 +90,7 @@ def _needed(body: Sequence[loop.Stmt], indices: Iterable[int], known: set[str]) 
     found: set[int] = set()
     stack = list(indices)
     while stack:
-        names = {n for e in loop.expressions(body[stack.pop()]) for n in loop.refs(e)}
+        names = {n for e in body[stack.pop()].exprs for n in loop.refs(e)}
         new = {where[n] for n in names - known if n in where} - found
         found |= new
         stack.extend(new)

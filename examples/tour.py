@@ -12,7 +12,7 @@ import numpy as np
 import graphc as gc
 from graphc.ir.computation import cut
 from graphc.ir.interpret import evaluate
-from graphc.ir.loop import format_program
+from graphc.ir.loop_text import format_program
 from graphc.ir.settings import Settings
 from graphc.ir.text import print_computation
 from graphc.passes.context import Context

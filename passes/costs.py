@@ -19,13 +19,13 @@ def kernel_flops(kernel: Kernel) -> float:
     routine as many as its op says."""
     total = float(sum(kernel_flops(p) for p in kernel.parts))
     total += _inner_flops(kernel)
-    known = loop.scopes(kernel)
+    known = kernel.scopes
     for stmt in kernel.body:
         if isinstance(stmt, loop.Call):
             total += stmt.flops
         if isinstance(stmt, (loop.Dot, loop.Reduce, loop.Fold)):
             total += kernel.space * (2.0 if isinstance(stmt, loop.Dot) else 1.0)
-        for e in loop.expressions(stmt):
+        for e in stmt.exprs:
             for part in loop.walk(e):
                 if isinstance(part, loop.Apply):
                     cost = OPS[part.op].flops

@@ -116,18 +116,18 @@ def _aligned(
 
 def _inner_part(b: Kernel) -> tuple[Stmt, ...] | Refusal:
     """The statements that walk the rows: reductions, stores of whole rows, what both need."""
-    scopes, across = loop.scopes(b), set(b.reduced)
+    scopes, across = b.scopes, set(b.reduced)
     named = {s.name: s for s in b.body if isinstance(s, (Let, Reduce))}
     wanted = [s for s in b.body if isinstance(s, Reduce) or _walks(s, scopes, across)]
     found: set[str] = set()
-    pending = [n for s in wanted for e in loop.expressions(s) for n in loop.refs(e)]
+    pending = [n for s in wanted for e in s.exprs for n in loop.refs(e)]
     while pending:
         name = pending.pop()
         if isinstance(named[name], Reduce):
             return Refusal("SPACE", {"why": "its rows are walked again with their sums"})
         if name not in found:
             found.add(name)
-            pending += [n for e in loop.expressions(named[name]) for n in loop.refs(e)]
+            pending += [n for e in named[name].exprs for n in loop.refs(e)]
     return tuple(s for s in b.body if s in wanted or (isinstance(s, Let) and s.name in found))
 
 
@@ -291,7 +291,7 @@ def _joined_body(
 def _insert(body: list[Stmt], stmt: Stmt) -> None:
     """Put the statement where all that it uses is known first: nothing is kept for it longer, and
     a result may sooner take the place of what it reads."""
-    used = {n for e in loop.expressions(stmt) for n in loop.refs(e)}
+    used = {n for e in stmt.exprs for n in loop.refs(e)}
     at = max((n for n, s in enumerate(body, 1) if getattr(s, "name", None) in used), default=0)
     body.insert(at, stmt)
 

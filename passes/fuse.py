@@ -425,6 +425,6 @@ def reduces_outer(kernel: Kernel) -> bool:
 
 def flops(kernel: Kernel) -> float:
     """Floating point operations per point of the kernel's space, going by the op table."""
-    parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+    parts = (e for s in kernel.body for x in s.exprs for e in loop.walk(x))
     costs = (OPS[e.op].flops for e in parts if isinstance(e, loop.Apply))
     return sum(1.0 if callable(cost) else cost for cost in costs)

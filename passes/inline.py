@@ -56,7 +56,7 @@ def check_size(kernel: Kernel, limits: Limits) -> Refusal | None:
 
 def op_count(kernel: Kernel) -> int:
     """Number of scalar functions in the body, casts not counted."""
-    parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+    parts = (e for s in kernel.body for x in s.exprs for e in loop.walk(x))
     return sum(isinstance(e, loop.Apply) and e.op != "cast" for e in parts)
 
 
@@ -67,7 +67,7 @@ def needed(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
     for stmt in reversed(body):
         if not isinstance(stmt, loop.Let) or stmt.name in used:
             kept.append(stmt)
-            used.update(n for e in loop.expressions(stmt) for n in loop.refs(e))
+            used.update(n for e in stmt.exprs for n in loop.refs(e))
     return tuple(reversed(kept))
 
 
@@ -184,7 +184,7 @@ def _only_result(a: Kernel, buffers: Mapping[str, Buffer], keep: set[str]) -> lo
 
 
 def _gathers(kernel: Kernel, buffer: str) -> bool:
-    parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+    parts = (e for s in kernel.body for x in s.exprs for e in loop.walk(x))
     return any(isinstance(e, loop.Gather) and e.access.buffer == buffer for e in parts)
 
 

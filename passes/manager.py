@@ -27,7 +27,8 @@ from typing import Any
 
 from graphc.ir.computation import Computation
 from graphc.ir.errors import VerificationError
-from graphc.ir.loop import Kernel, Program, format_program
+from graphc.ir.loop import Kernel, Program
+from graphc.ir.loop_text import format_program
 from graphc.ir.text import print_computation
 from graphc.ir.verify import Seen, verify_computation, verify_program
 from graphc.passes.check import PassCheck

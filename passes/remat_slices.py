@@ -51,7 +51,7 @@ def part_of(
             keep = stmt.name in needed
         if keep:
             changed = loop.map_stmt(stmt, lambda e: _value(e, known))
-            needed.update(r for e in loop.expressions(changed) for r in loop.refs(e))
+            needed.update(r for e in changed.exprs for r in loop.refs(e))
             body.insert(0, changed)
     if len(body) == len(kernel.body):
         return kernel
@@ -107,7 +107,7 @@ def _uses(kernel: Kernel) -> dict[str, dict[str, bool]]:
     for stmt in kernel.body:
         assert isinstance(stmt, (loop.Let, loop.Reduce, loop.Dot, Store)), "one loop nest"
         user = f"={stmt.access.buffer}" if isinstance(stmt, Store) else stmt.name
-        for expr in loop.expressions(stmt):
+        for expr in stmt.exprs:
             ops = {e.op for e in loop.walk(expr) if isinstance(e, loop.Apply)}
             is_sum = isinstance(stmt, loop.Reduce) or not ops.isdisjoint(_SUMS)
             for name in loop.refs(expr):

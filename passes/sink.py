@@ -181,15 +181,15 @@ def value_of(kernel: Kernel, store: Store, buffers: Mapping[str, Buffer]) -> Ker
         return None
     known = _stored_values(kernel, store, buffers)
     body: list[Stmt] = [loop.map_stmt(store, lambda e: _known(e, known))]
-    wanted = {n for e in loop.expressions(body[0]) for n in loop.refs(e)}
+    wanted = {n for e in body[0].exprs for n in loop.refs(e)}
     for stmt in reversed(kernel.body):
         if getattr(stmt, "name", None) not in wanted:
             continue
         if not isinstance(stmt, Let):
             return None
         body.insert(0, loop.map_stmt(stmt, lambda e: _known(e, known)))
-        wanted |= {n for e in loop.expressions(body[0]) for n in loop.refs(e)}
-    loads = [e for s in body for x in loop.expressions(s) for e in loop.walk(x)
+        wanted |= {n for e in body[0].exprs for n in loop.refs(e)}
+    loads = [e for s in body for x in s.exprs for e in loop.walk(x)
              if isinstance(e, (Load, loop.Gather))]  # fmt: skip
     if not all(isinstance(e, Load) and e.is_plain for e in loads):
         return None
@@ -214,8 +214,8 @@ def _stored_values(kernel: Kernel, store: Store, buffers: Mapping[str, Buffer]) 
 def _over_stored_axes(kernel: Kernel, store: Store) -> Kernel | None:
     """The kernel over the axes that its store names; None where a value moves along others."""
     kept = [i for i, s in enumerate(store.access.strides) if s]
-    scopes = loop.scopes(kernel)
-    used = {i for s in kernel.body for e in loop.expressions(s) for i in loop.axes_used(e, scopes)}
+    scopes = kernel.scopes
+    used = {i for s in kernel.body for e in s.exprs for i in loop.axes_used(e, scopes)}
     if not used <= {*kept}:
         return None
     terms = [[(kept.index(i), 1)] if i in kept else [] for i in range(len(kernel.axes))]
@@ -227,7 +227,7 @@ def without(kernel: Kernel, store: Store) -> Kernel | None:
     """The kernel that does not store this; None where it would have nothing to do, or a sum or
     product that nothing uses."""
     body = needed([s for s in kernel.body if s is not store])
-    used = {n for s in body for e in loop.expressions(s) for n in loop.refs(e)}
+    used = {n for s in body for e in s.exprs for n in loop.refs(e)}
     totals = {s.name for s in body if isinstance(s, (Reduce, Dot, Fold))}
     is_left = any(isinstance(s, Store) for s in body) and totals <= used
     return replace(kernel, body=body) if is_left else None

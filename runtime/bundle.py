@@ -31,8 +31,9 @@ from graphc.ir.errors import (
 )
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.literal import as_array
-from graphc.ir.loop import Program, format_program
+from graphc.ir.loop import Program
 from graphc.ir.loop_json import Decoder, Encoder
+from graphc.ir.loop_text import format_program
 from graphc.ir.settings import Settings
 from graphc.passes.hosting import divide
 from graphc.runtime.bundle_files import (

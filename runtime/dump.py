@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from graphc.ir import loop
 from graphc.ir.errors import SettingError
 from graphc.ir.loop import Program
+from graphc.ir.loop_text import format_kernel
 from graphc.passes.context import Context, Decision
 
 
@@ -33,7 +33,7 @@ def write_dump(program: Program, ctx: Context, sources: Mapping[str, str]) -> No
     kernels = root / "kernels"
     kernels.mkdir(parents=True, exist_ok=True)
     for kernel in program.kernels:
-        text = "\n".join(f"# {line}" for line in loop.format_kernel(kernel).splitlines())
+        text = "\n".join(f"# {line}" for line in format_kernel(kernel).splitlines())
         source = sources.get(kernel.name, "")
         (kernels / f"{kernel.name}.py").write_text(f"{text}\n\n{source}")
     (root / "decisions.txt").write_text(format_decisions(ctx.decisions))

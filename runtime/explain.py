@@ -14,6 +14,7 @@ from graphc.ir.dtypes import as_dtype
 from graphc.ir.errors import FeedError, UnsupportedOp
 from graphc.ir.graph import Graph, Node, Value, get_default_graph
 from graphc.ir.loop import Program
+from graphc.ir.loop_text import format_kernel
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context, Decision
 from graphc.passes.costs import kernel_flops
@@ -305,7 +306,7 @@ def _kernel_report(
         flops=kernel_flops(kernel),
         where=tuple(str(w) for w in kernel.where),
         source=sources.get(kernel.name, ""),
-        loops=loop.format_kernel(kernel),
+        loops=format_kernel(kernel),
     )
 
 

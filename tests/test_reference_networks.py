@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from graphc.ir.loop import format_kernel
+from graphc.ir.loop_text import format_kernel
 from graphc.runtime.roofline import roofline
 from tests.reference_networks import NETWORKS, program_of
 

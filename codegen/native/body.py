@@ -38,8 +38,8 @@ class Body:
         self.names = names  # of buffers, in C
         self.buffers = buffers
         self.text = Text(names.values())
-        self.scope = loop.scopes(kernel)
-        parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+        self.scope = kernel.scopes
+        parts = (e for s in kernel.body for x in s.exprs for e in loop.walk(x))
         named = (s for s in kernel.body if isinstance(s, (loop.Let, loop.Reduce)))
         self.named: dict[str, loop.Let | loop.Reduce] = {s.name: s for s in named}
         self.fills: dict[tuple[str, str, int], str] = {}
@@ -104,8 +104,8 @@ class Body:
         return wrapped(template.format(*texts, t=suffix, **dict(expr.attrs)), expr.dtype)
 
     def _is_at_most_zero(self, expr: Expr) -> bool:
-        """Whether it is known to be, or to be NaN: a square's or a magnitude's negative, and a value
-        less the greatest of such values."""
+        """Whether it is known to be, or to be NaN: the negative of a square or of a magnitude, and
+        a value less the greatest of such values."""
         match self._defined(expr):
             case loop.Apply("negative", (value,)):
                 value = self._defined(value)

@@ -255,7 +255,7 @@ class LoopNest(RowNest):
             return []
         if not LONG <= kernel.sizes[axis] <= _FETCHED_ELEMENTS:
             return []
-        inside = (e for s in phases[0].inside for e in loop.expressions(s))
+        inside = (e for s in phases[0].inside for e in s.exprs)
         loads = [e for x in inside for e in loop.walk(x) if isinstance(e, loop.Load) and e.is_plain]
         lines = []
         for access in dict.fromkeys(e.pieces[0] for e in loads):

@@ -42,7 +42,7 @@ def product_of(kernel: Kernel) -> Product | None:
         return None
     dot = dots[0]
     at = kernel.body.index(dot)
-    scope = loop.scopes(kernel)
+    scope = kernel.scopes
     first, second = (loop.axes_used(x, scope) for x in (dot.a, dot.b))
     batch = [i for i in kernel.parallel if (i in first) == (i in second)]
     rows = [i for i in kernel.parallel if i in first and i not in second]
@@ -62,7 +62,7 @@ def _is_apart(stmt: loop.Stmt, kernel: Kernel) -> bool:
     if isinstance(stmt, loop.Let):
         return True
     assert isinstance(stmt, loop.Store)
-    used = loop.axes_used(stmt.value, loop.scopes(kernel))
+    used = loop.axes_used(stmt.value, kernel.scopes)
     return not (used | _moving(stmt.access)) & set(kernel.reduced)
 
 

@@ -161,7 +161,7 @@ def point_ns(kernel: Kernel) -> float:
 
 def flops(kernel: Kernel) -> float:
     """Scalar operations per point."""
-    parts = [e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x)]
+    parts = [e for s in kernel.body for x in s.exprs for e in loop.walk(x)]
     return sum(map(op_flops, parts)) + len(kernel.body)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.ir import loop
 from graphc.ir.loop import Kernel, Program
 
 
@@ -25,7 +24,7 @@ class Frame:
         self.program = program
         self.dynamic = dynamic
         self.sizes = kernel.sizes
-        self.scope = loop.scopes(kernel)
+        self.scope = kernel.scopes
         self.bound: list[str] = []
         self.lines: list[str] = []
         self.outer: tuple[int, ...] = ()

@@ -68,7 +68,7 @@ class Loads:
 
     def preload(self, stmts: Sequence[loop.Stmt]) -> None:
         """Guarded loads are made whole before the loops: a tile of them would be no box."""
-        for e in (e for s in stmts for x in loop.expressions(s) for e in loop.walk(x)):
+        for e in (e for s in stmts for x in s.exprs for e in loop.walk(x)):
             if isinstance(e, loop.Load) and not e.is_plain and e not in self._copies:
                 self._copies[e] = self._registers.pin(self._copy(e))
 

@@ -70,7 +70,7 @@ def adds_long_columns(kernel: Kernel) -> bool:
 
 def _walks_columns(kernel: Kernel) -> bool:
     """True when the largest load is dense along a parallel axis, not along the reduced ones."""
-    loads = [x for s in kernel.body for e in loop.expressions(s) for x in loop.accesses(e)]
+    loads = [x for s in kernel.body for e in s.exprs for x in loop.accesses(e)]
     best = max(loads, key=lambda a: sum(map(bool, a.strides)), default=None)
     if best is None:
         return False

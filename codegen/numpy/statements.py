@@ -84,7 +84,7 @@ class Statements:
         buffer, written, names = value.pieces[0].buffer, self._written_by(rest), {stmt.name}
         overwritten = False
         for later, target in zip(rest, written, strict=True):
-            read = {n for e in loop.expressions(later) for n in loop.refs(e)}
+            read = {n for e in later.exprs for n in loop.refs(e)}
             if overwritten and read & names:
                 return True
             if isinstance(later, loop.Let) and isinstance(later.value, loop.Ref) and read & names:
@@ -124,7 +124,7 @@ class Statements:
             return None
         if frame.program.buffers[access.buffer].dtype is not dtype:
             return None
-        read = {x.buffer for s in rest for e in loop.expressions(s) for x in loop.accesses(e)}
+        read = {x.buffer for s in rest for e in s.exprs for x in loop.accesses(e)}
         if any(frame.overlap(access.buffer, name) for name in read):
             return None
         return Operand(self.loads.view(access), dtype, span)

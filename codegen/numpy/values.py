@@ -28,7 +28,7 @@ class Values:
 
     def count_uses(self, stmts: Sequence[loop.Stmt]) -> None:
         """How often the statements read each name: with the last time its register is free."""
-        parts = (e for s in stmts for x in loop.expressions(s) for e in loop.walk(x))
+        parts = (e for s in stmts for x in s.exprs for e in loop.walk(x))
         self._uses = Counter(e.name for e in parts if isinstance(e, loop.Ref))
 
     def emit(self, e: loop.Expr, out: Operand | None = None) -> Operand:

@@ -5,6 +5,7 @@ from typing import Final
 from graphc.codegen.triton.convolution import Convolution
 from graphc.codegen.triton.emit import emit, emit_kernel
 from graphc.codegen.triton.launch import (
+    COMPILE_OPTIONS,
     Launch,
     Matrix,
     Options,
@@ -18,6 +19,6 @@ from graphc.codegen.triton.library import Product
 LAUNCH_CLASSES: Final = (Launch, Stage, Workspace, Matrix, Product, Convolution)
 
 __all__ = [
-    "LAUNCH_CLASSES", "Launch", "Options", "Stage", "Workspace", "emit", "emit_kernel",
-    "most_registers",
+    "COMPILE_OPTIONS", "LAUNCH_CLASSES", "Launch", "Options", "Stage", "Workspace", "emit",
+    "emit_kernel", "most_registers",
 ]  # fmt: skip

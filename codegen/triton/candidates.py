@@ -21,6 +21,7 @@ from graphc.codegen.triton.schedule import MOST_CHUNKS, PERSISTENT_LANES, Schedu
 from graphc.ir import loop
 from graphc.ir.dtypes import float32
 from graphc.ir.loop import Access, Buffer, Kernel
+from graphc.ir.loop_text import format_kernel
 
 _LANES_PER_THREAD: Final = (2, 4, 8, 16)
 _DOT_SIDES: Final = (16, 32, 64, 128)
@@ -116,7 +117,7 @@ def tuning_key(kernel: Kernel, buffers: Mapping[str, Buffer], options: Options) 
     plain = replace(kernel, name="k", covers=(), where=(), body=body)
     types = [f"{names[n]}: {buffers[n].dtype}[{buffers[n].size}]" for n in names]
     kind = str((options.tf32, options.libraries, options.processors))
-    text = "\n".join([loop.format_kernel(plain), *types, kind])
+    text = "\n".join([format_kernel(plain), *types, kind])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

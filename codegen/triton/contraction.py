@@ -162,7 +162,7 @@ def _without_cast(expr: loop.Expr) -> loop.Expr:
 
 def _is_rounded(kernel: Kernel, dot: Dot) -> bool:
     """Whether everything that reads the sums rounds them first to what the operands are."""
-    parts = [e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x)]
+    parts = [e for s in kernel.body for x in s.exprs for e in loop.walk(x)]
     casts = [e for e in parts if isinstance(e, loop.Apply) and _is_cast_of(e, dot)]
     return len(casts) == sum(e == _ref(dot) for e in parts)
 

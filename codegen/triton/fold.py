@@ -55,7 +55,7 @@ def emit_fold(function: Function, plan: Schedule) -> int:
 
 def _loads(kernel: loop.Kernel) -> list[loop.Load]:
     """What a row reads, each once: all of it is on its way before the first sum is waited for."""
-    parts = (e for s in kernel.body for x in loop.expressions(s) for e in loop.walk(x))
+    parts = (e for s in kernel.body for x in s.exprs for e in loop.walk(x))
     return list(dict.fromkeys(e for e in parts if isinstance(e, loop.Load)))
 
 

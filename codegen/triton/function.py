@@ -122,9 +122,9 @@ def _reach(kernel: Kernel) -> Callable[[Linear], int]:
 def _linears(kernel: Kernel) -> Iterator[Linear]:
     """Every affine function that the kernel computes."""
     for stmt in kernel.body:
-        parts = [e for x in loop.expressions(stmt) for e in loop.walk(x)]
+        parts = [e for x in stmt.exprs for e in loop.walk(x)]
         yield from (e.value for e in parts if isinstance(e, loop.Index))
-        found = [a for x in loop.expressions(stmt) for a in loop.accesses(x)]
+        found = [a for x in stmt.exprs for a in loop.accesses(x)]
         found += [stmt.access] if isinstance(stmt, loop.Store) else []
         for access in found:
             yield Linear(access.strides, access.offset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from graphc.ir.dtypes import DType
 
@@ -71,6 +71,11 @@ class Stage:
 
 
 Emitted: TypeAlias = tuple[str, tuple[Stage, ...]]  # functions, and their launches in order
+
+
+# How every function is compiled. A product and a sum are rounded one after the other, as they are
+# written and as the interpreter does: rounded at once, x * c - max(x * c) would be above 0.
+COMPILE_OPTIONS: Final[Mapping[str, bool]] = {"enable_fp_fusion": False}
 
 
 def most_registers(num_warps: int) -> int:

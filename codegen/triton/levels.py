@@ -64,25 +64,25 @@ class Passes:
         """The lets and reductions on whose values the statements depend, in the body's order."""
         by_name = {s.name: s for s in self.kernel.body if isinstance(s, (Let, Reduce))}
         found: set[str] = set()
-        pending = [n for s in statements for e in loop.expressions(s) for n in loop.refs(e)]
+        pending = [n for s in statements for e in s.exprs for n in loop.refs(e)]
         while pending:
             name = pending.pop()
             if name in found:
                 continue
             found.add(name)
             if isinstance(by_name[name], Let):  # a reduction's own inputs belong to its pass
-                pending.extend(n for e in loop.expressions(by_name[name]) for n in loop.refs(e))
+                pending.extend(n for e in by_name[name].exprs for n in loop.refs(e))
         return [s for s in self.kernel.body if getattr(s, "name", None) in found]
 
 
 def passes_of(kernel: Kernel) -> Passes:
     """The passes of a row kernel."""
     levels: dict[str, int] = {}
-    scopes = loop.scopes(kernel)
+    scopes = kernel.scopes
     reduced = set(kernel.reduced)
     last = 0
     for stmt in kernel.body:
-        level = max((levels[n] for e in loop.expressions(stmt) for n in loop.refs(e)), default=0)
+        level = max((levels[n] for e in stmt.exprs for n in loop.refs(e)), default=0)
         if isinstance(stmt, Let):
             levels[stmt.name] = level
         elif isinstance(stmt, Reduce):

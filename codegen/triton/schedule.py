@@ -100,7 +100,7 @@ def transposed_axes(kernel: Kernel, buffers: Mapping[str, Buffer]) -> tuple[int,
 
 def _loads(kernel: Kernel) -> Iterator[Access]:
     for stmt in kernel.body:
-        for expr in loop.expressions(stmt):
+        for expr in stmt.exprs:
             yield from loop.accesses(expr)
 
 

@@ -78,7 +78,7 @@ def _inner(kernel: Kernel, options: Options) -> Traffic:
 def _accesses(kernel: Kernel, statements: Iterable[Stmt]) -> list[Access]:
     found: list[Access] = []
     for stmt in statements:
-        for expr in loop.expressions(stmt):
+        for expr in stmt.exprs:
             found.extend(loop.accesses(expr))
         if isinstance(stmt, loop.Store):
             found.append(stmt.access)

@@ -49,7 +49,7 @@ def _reads_allow(kernel: Kernel, old: str, store: loop.Store) -> bool:
             continue
         if n > written or isinstance(stmt, loop.Dot):
             return False
-        parts = [p for e in loop.expressions(stmt) for p in loop.walk(e)]
+        parts = [p for e in stmt.exprs for p in loop.walk(e)]
         applies = sum(isinstance(p, loop.Apply) for p in parts)
         totals = isinstance(stmt, (loop.Reduce, loop.Fold))
         if applies > 1 or applies + totals < 1 or any(isinstance(p, loop.Gather) for p in parts):
@@ -83,7 +83,7 @@ def needs(kernel: Kernel, position: int, buffer: str) -> bool:
         n = pending.pop()
         if buffer in kernel.reads[n]:
             return True
-        names = {r for e in loop.expressions(kernel.body[n]) for r in loop.refs(e)}
+        names = {r for e in kernel.body[n].exprs for r in loop.refs(e)}
         new = {lets[r] for r in names & lets.keys()} - seen
         seen |= new
         pending += new

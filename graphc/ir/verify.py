@@ -20,6 +20,7 @@ from graphc.ir.errors import GraphcError, VerificationError
 from graphc.ir.graph import Node
 from graphc.ir.in_place import may_overwrite
 from graphc.ir.loop import Access, Kernel, Linear, Program
+from graphc.ir.loop_text import format_access
 from graphc.ir.table import Attrs, Kind, Op, Types
 from graphc.ir.types import TensorType, may_equal
 
@@ -331,7 +332,7 @@ class _ProgramCheck:
             self.check_rank(kernel, guard.value.strides)
         size = self.program.buffers[access.buffer].size
         if not stays_inside(access, kernel.sizes, size):
-            text = loop.format_access(access, kernel.axes)
+            text = format_access(access, kernel.axes)
             self.fail(kernel, f"{text} reaches outside the {size} elements of {access.buffer!r}")
 
     def check_store(self, kernel: Kernel, store: loop.Store) -> None:

@@ -94,9 +94,9 @@ class CubinFunction:
         self.cubin = cubin
         self.entry = entry
 
-    def warmup(self, *arguments: Tensor, grid: Any, num_warps: int, num_stages: int) -> Any:
+    def warmup(self, *arguments: Tensor, **options: Any) -> Any:
         """Nothing to compile."""
-        del arguments, grid, num_warps, num_stages
+        del arguments, options
         return self
 
     @functools.cached_property

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from graphc.codegen.module import Module
-from graphc.codegen.triton import Launch, Stage, most_registers
+from graphc.codegen.triton import COMPILE_OPTIONS, Launch, Stage, most_registers
 from graphc.codegen.triton.names import storage_type
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import DeviceError, UnsupportedOp
@@ -96,7 +96,8 @@ def _compiled(site: Site, function: Any, arch: int, more: dict[str, int]) -> Cub
     signature = {f"p_{n}": f"*{storage_type(_dtype_of(n, site))}" for n in stage.arguments}
     attrs = {(i,): [["tt.divisibility", 16]] for i in range(len(stage.arguments))}
     source = ASTSource(function, signature, constexprs={}, attrs=attrs)
-    options = {"num_warps": stage.num_warps, "num_stages": stage.num_stages, **more}
+    sizes = {"num_warps": stage.num_warps, "num_stages": stage.num_stages}
+    options = {**sizes, **COMPILE_OPTIONS, **more}
     try:
         result = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     except Exception as error:

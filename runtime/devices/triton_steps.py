@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from graphc.codegen.triton import Launch, Stage, most_registers
+from graphc.codegen.triton import COMPILE_OPTIONS, Launch, Stage, most_registers
 from graphc.ir import loop
 from graphc.ir.dtypes import int64, uint8
 from graphc.ir.errors import DeviceError
@@ -167,7 +167,7 @@ class Binder:
         grid = (stage.grid, 1, 1)
         compiled = partial(
             function.warmup, *arguments, grid=grid, num_warps=stage.num_warps,
-            num_stages=stage.num_stages,
+            num_stages=stage.num_stages, **COMPILE_OPTIONS,
         )  # fmt: skip
         again = partial(compiled, maxnreg=most_registers(stage.num_warps))
         launch = KernelLaunch(compiled(), grid, arguments, again)

@@ -17,8 +17,8 @@ from graphc.codegen.triton.candidates import candidates, tuning_key
 from graphc.codegen.triton.contraction import prepared
 from graphc.codegen.triton.schedule import schedule
 from graphc.codegen.triton.traffic import CACHE_BYTES, traffic
-from graphc.ir import loop
 from graphc.ir.loop import Buffer, Kernel, Program
+from graphc.ir.loop_text import format_kernel
 from graphc.runtime.roofline import roofline
 from tests.codegen.triton_cases import CASES, graph_case, normal, op
 from tests.reference_networks import HALF, NETWORKS, program_of
@@ -57,7 +57,7 @@ def test_kernels_fit_into_registers(name: str) -> None:
         assert usage["STACK"] == usage["LOCAL"] == 0, made.function
         kernel, owner = next((k, p) for k, p in every if part_of(k, made.function))
         if is_dense(kernel, owner.buffers) and not made.function.endswith(("_pass1", "_pass2")):
-            assert made.count(WIDE_LOAD) > 0, f"{made.function}\n{loop.format_kernel(kernel)}"
+            assert made.count(WIDE_LOAD) > 0, f"{made.function}\n{format_kernel(kernel)}"
         if kernel.form != "dot" or made.function.endswith("_rest"):
             continue
         if name in NETWORKS:

@@ -10,7 +10,14 @@ import importlib
 
 import pytest
 
-from tests.codegen.triton_cases import CASES, LARGE, pointwise_cases, pointwise_names
+from tests.codegen.triton_cases import (
+    CASES,
+    LARGE,
+    graph_case,
+    normal,
+    pointwise_cases,
+    pointwise_names,
+)
 
 pytest.importorskip("triton")
 compiled = importlib.import_module("tests.codegen.triton_compiling").compiled
@@ -59,6 +66,15 @@ def test_attention_uses_tensor_cores() -> None:
     found = [k for k in kernels if k.recipe == "attention"]
     assert len(found) == 3  # forward; backward by rows and by keys
     assert all(k.count("wgmma") > 0 for k in found)
+
+
+def test_products_are_rounded_before_they_are_added() -> None:
+    """As the interpreter does; the sums of a dot are another matter."""
+    chain = graph_case(lambda x, y: x * 0.3 - y, normal(64, 64), normal(64, 64))
+    (kernel,) = compiled(chain.program, 90)
+    assert kernel.count(r"mul\.(rn\.)?f32") > 0 and kernel.count(r"fma\.rn\.f32") == 0
+    (product,) = compiled(CASES["matmul_tiles"]().program, 90)
+    assert product.count(r"fma\.rn\.f32") > 0
 
 
 def test_only_large_buffers_need_64_bit_indices() -> None:

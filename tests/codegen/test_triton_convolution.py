@@ -41,8 +41,8 @@ from graphc.ir.loop import (
     Program,
     Ref,
     Store,
-    format_kernel,
 )
+from graphc.ir.loop_text import format_kernel
 from graphc.ir.ops.conv import convolution
 from graphc.ir.settings import Settings
 from graphc.onnx import load

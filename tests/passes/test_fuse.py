@@ -14,6 +14,7 @@ from graphc.ir.computation import cut
 from graphc.ir.dtypes import float32
 from graphc.ir.graph import Graph, Node, Value, convert
 from graphc.ir.loop import Program
+from graphc.ir.loop_text import format_program
 from graphc.ir.ops.pointwise import where
 from graphc.ir.table import OPS, Kind, NoGradient, Op, register
 from graphc.passes.context import Context
@@ -372,7 +373,7 @@ def test_result_does_not_depend_on_anything_but_the_program() -> None:
         with Graph().as_default():
             x, y = placeholder(7, 5), placeholder(7, 5, name="y")
             outputs = loss_and_gradient(where(OPS["less"](x, y), x, y), y)
-            return loop.format_program(compiled(cut(outputs, (), [x, y]))[0])
+            return format_program(compiled(cut(outputs, (), [x, y]))[0])
 
     assert build() == build()
 

@@ -14,6 +14,7 @@ from graphc.ir.dtypes import DType, bfloat16, float16, float32, int32
 from graphc.ir.graph import Graph, Node, Value, convert
 from graphc.ir.interpret import evaluate
 from graphc.ir.loop import Program
+from graphc.ir.loop_text import format_kernel
 from graphc.ir.table import OPS
 from graphc.passes.context import Context
 from graphc.passes.decompose import decompose
@@ -184,7 +185,7 @@ def test_half_floats_compute_in_float32(dtype: DType) -> None:
     given = {x.node: np.array([1.5, 3e2, -2.25, 0.1, 7.0], np.float32).astype(dtype.numpy)}
     program, _ = lowered(cut([x * x], (), [x]))
     (kernel,) = program.kernels
-    assert "cast<float32>" in loop.format_kernel(kernel)
+    assert "cast<float32>" in format_kernel(kernel)
     computation = cut([x * x, OPS["reduce_sum"](x, axis=(0,))], (), [x])
     checked(computation, given)
 

@@ -34,8 +34,8 @@ from graphc.ir.loop import (
     Reduce,
     Ref,
     Store,
-    format_kernel,
 )
+from graphc.ir.loop_text import format_kernel
 from graphc.passes.inline import Limits, Refusal, inline_producer, positions
 from graphc.passes.merge import merge, merge_beside
 

@@ -15,6 +15,7 @@ from graphc.ir.dtypes import bfloat16, float32
 from graphc.ir.errors import MemoryBudgetError, SettingError
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.loop import Access, Apply, Axis, Buffer, Dot, Kernel, Let, Load, Program, Reduce
+from graphc.ir.loop_text import format_kernel, format_program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
 from graphc.passes.manager import run_passes
@@ -69,7 +70,7 @@ DENSE = Kernel(
 def test_part_is_made_of_another_result() -> None:
     part = part_of(DENSE, {"u"}, {"t"}, BUFFERS)
     assert part is not None
-    assert loop.format_kernel(part).splitlines()[1:] == ["  v = tanh(t[i])", "  u[i] = v"]
+    assert format_kernel(part).splitlines()[1:] == ["  v = tanh(t[i])", "  u[i] = v"]
     assert part.form == "flat" and part.sizes == (N,)
 
 
@@ -308,7 +309,7 @@ def test_budget_that_is_met_changes_nothing(caplog: pytest.LogCaptureFixture) ->
     free = gc.explain([loss, step], feeds, "numpy")
     with caplog.at_level(logging.INFO, "graphc"):
         report = gc.explain([loss, step], feeds, "numpy", memory_budget=free.arena_bytes)
-    assert loop.format_program(report.program) == loop.format_program(free.program)
+    assert format_program(report.program) == format_program(free.program)
     assert report.rematerialized is not None and not report.rematerialized.values
     assert "nothing had to be computed again" in caplog.text
     program = free.program

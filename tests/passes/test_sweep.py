@@ -28,10 +28,10 @@ from graphc.ir.loop import (
     Reduce,
     Ref,
     Store,
-    format_kernel,
     map_accesses,
 )
 from graphc.ir.loop_json import Decoder, Encoder
+from graphc.ir.loop_text import format_kernel
 from graphc.ir.settings import Settings
 from graphc.ir.verify import verify_program
 from graphc.passes.context import Context

@@ -16,8 +16,9 @@ import pytest
 import graphc as gc
 from graphc import errors
 from graphc.ir.computation import cut
-from graphc.ir.loop import Program, format_program
+from graphc.ir.loop import Program
 from graphc.ir.loop_json import Decoder, Encoder
+from graphc.ir.loop_text import format_program
 from graphc.ir.settings import Settings
 from graphc.passes.context import Context
 from graphc.passes.pipeline import compile_program

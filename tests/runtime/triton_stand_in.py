@@ -141,8 +141,10 @@ class Function:
     def __init__(self, gpu: Gpu, name: str) -> None:
         self.gpu, self.name = gpu, name
 
-    def warmup(self, *_: torch.Tensor, grid: Any, num_warps: int, num_stages: int) -> Any:
-        assert num_warps in (1, 2, 4, 8, 16) and num_stages >= 1
+    def warmup(
+        self, *_: torch.Tensor, grid: Any, num_warps: int, num_stages: int, enable_fp_fusion: bool
+    ) -> Any:
+        assert num_warps in (1, 2, 4, 8, 16) and num_stages >= 1 and not enable_fp_fusion
         return Compiled(self.gpu, self.name)
 
 
