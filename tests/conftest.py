@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from graphc.ir.errors import DeviceError
 from graphc.runtime.devices.native_build import find_compiler
 
 Golden = Callable[[str, str], None]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which some tests send: what a shell puts into the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
