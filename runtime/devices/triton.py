@@ -1,7 +1,7 @@
 """The Triton device: programs as Triton kernels on an NVIDIA GPU, a whole run as one CUDA graph.
 
 Everything is prepared when a program is loaded: kernels are compiled, buffers lie at fixed
-addresses, and a run copies its feeds, replays the graph and copies the outputs back. All work of
+addresses, and a run replays the graph, which brings the feeds and takes the outputs. All work of
 a device goes to one stream, so that what several threads run is in order. With `interpret=True`
 the same executable runs on the CPU, in Triton's interpreter: slow, for tests.
 
@@ -16,11 +16,13 @@ import linecache
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -30,15 +32,15 @@ from graphc.codegen.triton import Launch, Options, emit
 from graphc.ir import loop
 from graphc.ir.dtypes import DType, uint8
 from graphc.ir.errors import DeviceError
-from graphc.ir.loop import Buffer, Program
+from graphc.ir.loop import Program
 from graphc.ir.settings import Settings
 from graphc.passes.target import GPU
+from graphc.runtime.devices.triton_staging import Side, Staging, aligned, torch_type
 from graphc.runtime.devices.triton_steps import Binder, Place, Step, launch_all
 from graphc.runtime.devices.triton_tuning import Timer, gpu_timer, host_timer, tuned_schedules
 from graphc.runtime.interrupts import uninterrupted
 
 _log = logging.getLogger("graphc")
-_ALIGNMENT = 256
 _MOST_COMPILERS = 16  # threads
 _module_numbers = itertools.count()
 # While a stream is captured, nobody may wait for the whole GPU, as every capture does first.
@@ -101,7 +103,13 @@ class TritonDevice:
         import torch
 
         with self.queue():
-            return torch.zeros(count, dtype=_torch_type(dtype), device=self.place)
+            return torch.zeros(count, dtype=torch_type(dtype), device=self.place)
+
+    def pinned(self, nbytes: int) -> Tensor:
+        """So many bytes of the host's memory, from which the device copies by itself."""
+        import torch
+
+        return torch.empty(nbytes, dtype=torch.uint8, pin_memory=not self.interpret)
 
     def allocate(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         """Zeroed dense memory of a variable; its value has the shape of the tensor."""
@@ -123,7 +131,7 @@ class TritonDevice:
         import torch
 
         raw = np.array(array, dtype.numpy, order="C").reshape(-1).view(np.uint8)
-        return torch.from_numpy(raw).to(self.place).view(_torch_type(dtype))
+        return torch.from_numpy(raw).to(self.place).view(torch_type(dtype))
 
     def to_numpy(self, tensor: Tensor, dtype: DType) -> np.ndarray:
         """A copy of a flat tensor as a flat array."""
@@ -211,12 +219,6 @@ def check_compiler() -> None:
         ) from error
 
 
-def _torch_type(dtype: DType) -> Any:
-    import torch
-
-    return torch.int8 if dtype.is_bool else getattr(torch, dtype.name)
-
-
 def build(text: str) -> dict[str, Any]:
     """Execute generated source; Triton and tracebacks find its lines."""
     file = f"<graphc triton {next(_module_numbers)}>"
@@ -239,21 +241,21 @@ class Memory:
         assert program.plan is not None, "a program is planned before it is loaded"
         self.device = device
         self.scratch = device.empty(uint8, _scratch_bytes(module))
+        self.staging = Staging(device, program)
         self.tensors: dict[str, Tensor] = {n: v.tensor for n, v in variables.items()}
+        self.tensors |= self.staging.tensors()
         self.lay_out(program, self.tensors, device.empty(uint8, program.plan.arena_bytes))
 
-    def lay_out(
-        self, program: Program, tensors: dict[str, Tensor], arena: Tensor, fed: bool = True
-    ) -> None:
-        """Tensors for a program's buffers; with `fed`, for those that come and go, too."""
+    def lay_out(self, program: Program, tensors: dict[str, Tensor], arena: Tensor) -> None:
+        """Tensors for a program's constants, temporaries and counter, where it has none yet."""
         assert program.plan is not None, "a program is planned before it is loaded"
         for b in program.buffers.values():
             if b.role == loop.CONSTANT:
                 tensors[b.name] = self.device.to_tensor(b.value.array, b.dtype)
             elif b.role == loop.TEMPORARY:
                 start = program.plan.offsets[b.name]
-                tensors[b.name] = arena[start : start + b.nbytes].view(_torch_type(b.dtype))
-            elif b.role == loop.COUNTER or (fed and b.role != loop.VARIABLE):
+                tensors[b.name] = arena[start : start + b.nbytes].view(torch_type(b.dtype))
+            elif b.role == loop.COUNTER and b.name not in tensors:
                 tensors[b.name] = self.device.empty(b.dtype, b.size)
 
     def workspaces(self, launch: Launch) -> dict[str, Tensor]:
@@ -261,13 +263,9 @@ class Memory:
         result, start = {}, 0
         for space in launch.workspaces:
             part = self.scratch[start : start + space.nbytes]
-            result[space.name] = part.view(_torch_type(space.dtype))
-            start += _aligned(space.nbytes)
+            result[space.name] = part.view(torch_type(space.dtype))
+            start += aligned(space.nbytes)
         return result
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _scratch_bytes(module: Module) -> int:
@@ -275,18 +273,8 @@ def _scratch_bytes(module: Module) -> int:
 
 
 def _workspace_bytes(launch: Launch) -> int:
-    own = sum(_aligned(w.nbytes) for w in launch.workspaces)
+    own = sum(aligned(w.nbytes) for w in launch.workspaces)
     return max([own, *(_workspace_bytes(x) for p in launch.programs for x in p.values())])
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A buffer that is fed or fetched: the tensor, its side on the host, that as an array."""
-
-    name: str
-    tensor: Tensor
-    host: Tensor
-    array: np.ndarray
 
 
 @contextmanager
@@ -299,8 +287,29 @@ def _compiling_at_once() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one run at a time needs: the host's side, and the whole run as a CUDA graph or None.
+
+    `done` says when the device has left the host's side alone; None where every run waits for it.
+    """
+
+    side: Side
+    graph: Any
+    done: Any
+
+    @property
+    def is_free(self) -> bool:
+        """True when the host may write to its side."""
+        return self.done is None or bool(self.done.query())
+
+
 class TritonExecutable:
-    """A program bound to its memory: feeds in, replay, outputs out."""
+    """A program bound to its memory: feeds in, replay, outputs out.
+
+    A run with outputs ends when they have arrived. One without does not wait for the device: the
+    next run may find its side of the host in use, and takes another, in turns.
+    """
 
     def __init__(
         self,
@@ -322,18 +331,13 @@ class TritonExecutable:
         self.built = built
         self.memory = Memory(device, program, built.module, variables)
         self.functions = built.functions
-        self.counter = next(
-            (self.tensor(b.name) for b in program.buffers.values() if b.role == loop.COUNTER), None
-        )
-        self.feeds = [self._port(program.buffers[n], self.tensor(n)) for n in program.inputs]
-        self.outputs = [self._port(program.buffers[n], self.tensor(n)) for n in program.outputs]
-        self.fed = self._event()
         self.binder = Binder(device, self.memory, self.functions, settings.libraries, settings.tf32)
         # in a context of its own: after an error Triton 3.6 leaves its mode of compiling in it
         self.compute, self.commit = copy_context().run(self._steps, built.module)
         for launch in self.binder.launches:
             launch.load()
-        self.graph = self._capture() if self._may_capture() else None
+        self._warm_up()
+        self.turns = deque([self._turn()])
 
     def tensor(self, name: str) -> Tensor:
         """The flat tensor of a buffer."""
@@ -341,25 +345,9 @@ class TritonExecutable:
 
     # -- preparation
 
-    def _port(self, b: Buffer, tensor: Tensor) -> Port:
-        """The host's side of a buffer: pinned memory, or on the CPU the tensor itself."""
-        import torch
-
-        host = tensor
-        if not self.device.interpret:
-            host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        array: np.ndarray = host.view(torch.uint8).numpy().view(b.dtype.numpy).reshape(b.shape)
-        return Port(b.name, tensor, host, array)
-
-    def _event(self) -> Any:
-        """What says that the feeds have left the host's memory (None on the CPU)."""
-        import torch
-
-        return None if self.device.interpret else torch.cuda.Event()
-
     @property
     def steps(self) -> list[Step]:
-        """All launches of a run, in order."""
+        """All launches of a run, in order, without the copies from and to the host."""
         return [*self.compute, *self.commit]
 
     def _steps(self, module: Module) -> tuple[list[Step], list[Step]]:
@@ -371,18 +359,31 @@ class TritonExecutable:
         commit = self.program.commit
         return list(itertools.chain(*steps[:commit])), list(itertools.chain(*steps[commit:]))
 
+    def _turn(self) -> Turn:
+        """Another side of the host, and the run that goes by it."""
+        import torch
+
+        side = Side(self.memory.staging, self.memory.tensors)
+        copies = Step("copy_in", side.copy_in), Step("copy_out", side.copy_out)
+        graph = self._captured([copies[0], *self.steps, copies[1]])
+        waits = self.device.interpret or bool(self.program.outputs)
+        return Turn(side, graph, None if waits else torch.cuda.Event())
+
     # -- the CUDA graph
 
+    @property
     def _may_capture(self) -> bool:
         wanted = self.settings.cuda_graph and not self.device.interpret
         return wanted and bool(self.steps) and not any(s.on_host for s in self.steps)
 
-    def _capture(self) -> Any:
-        """The whole run as one graph.
+    def _warm_up(self) -> None:
+        """Run what may run before a capture: all steps but those that change a variable.
 
-        Libraries set themselves up on their first call, which a capture does not allow: so all
-        steps run once before, on the stream of the capture, but those that change a variable.
+        Libraries set themselves up on their first call, which a capture does not allow: so they
+        are called once before, on the stream of the capture.
         """
+        if not self._may_capture:
+            return
         import torch
 
         stream = self.device.capture_stream
@@ -393,10 +394,18 @@ class TritonExecutable:
                     if step.warm_up is not None:
                         step.warm_up()
             torch.cuda.synchronize(self.device.place)
-            graph = torch.cuda.CUDAGraph()
-            # "thread_local": what other threads do meanwhile is no error
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                launch_all(self.steps)
+
+    def _captured(self, steps: Sequence[Step]) -> Any:
+        """The steps as one graph, or None where they cannot be one."""
+        if not self._may_capture:
+            return None
+        import torch
+
+        stream, graph = self.device.capture_stream, torch.cuda.CUDAGraph()
+        # "thread_local": what other threads do meanwhile is no error
+        mode = "thread_local"
+        with _one_capture, torch.cuda.graph(graph, stream=stream, capture_error_mode=mode):
+            launch_all(steps)
         return graph
 
     # -- running
@@ -404,36 +413,46 @@ class TritonExecutable:
     def run(self, feeds: Sequence[np.ndarray], run: int) -> list[np.ndarray]:
         """Run once; see graphc.runtime.devices.base.Executable."""
         with self.lock, self.device.queue():
-            self._feed(feeds)
-            if self.counter is not None:
-                self.counter.fill_(run)
-            self.launch()
-            return self._fetch()
+            turn = self._next_turn()
+            turn.side.feed(feeds, run)
+            self._launch(turn)
+            if turn.done is not None:
+                turn.done.record()
+            elif not self.device.interpret:
+                self.device.stream.synchronize()
+            return turn.side.results()
 
-    def launch(self) -> None:
-        """What the device does in a run, on what was fed last; it may not have done it yet."""
-        if self.graph is not None:
-            self.graph.replay()
+    def _next_turn(self) -> Turn:
+        """A turn whose side the device has done with; there are two where a run does not wait."""
+        if not self.turns[0].is_free:
+            if len(self.turns) == 1:
+                self.turns.append(self._turn())
+            self.turns.rotate()
+            self.turns[0].done.synchronize()
+        return self.turns[0]
+
+    def _launch(self, turn: Turn) -> None:
+        if turn.graph is not None:
+            turn.graph.replay()
             return
+        turn.side.copy_in()
+        self._launch_steps()
+        turn.side.copy_out()
+
+    def _launch_steps(self) -> None:
         launch_all(self.compute)
         if self.commit:
             uninterrupted(launch_all, (self.commit,))
 
-    def _feed(self, feeds: Sequence[np.ndarray]) -> None:
-        if self.fed is not None:
-            self.fed.synchronize()  # an earlier run may still be copying
-        for port, feed in zip(self.feeds, feeds, strict=True):
-            np.copyto(port.array, feed)
-            if port.host is not port.tensor:
-                port.tensor.copy_(port.host, non_blocking=True)
-        if self.fed is not None:
-            self.fed.record()
+    @cached_property
+    def _kernels(self) -> Any:
+        """The run without its copies as a graph, or None."""
+        (first, *_) = self.turns
+        return first.graph if first.side.is_empty else self._captured(self.steps)
 
-    def _fetch(self) -> list[np.ndarray]:
-        """The outputs in arrays of the caller's own; a run without outputs does not wait."""
-        for port in self.outputs:
-            if port.host is not port.tensor:
-                port.host.copy_(port.tensor, non_blocking=True)
-        if self.outputs and not self.device.interpret:
-            self.device.stream.synchronize()
-        return [port.array.copy() for port in self.outputs]
+    def launch(self) -> None:
+        """For timing: what the device computes in a run on what was fed last, without copies."""
+        if self._kernels is not None:
+            self._kernels.replay()
+        else:
+            self._launch_steps()

@@ -213,7 +213,7 @@ class Binder:
         given = program.inputs[len(program.inputs) - len(stmt.captured) :]
         pairs = zip(given, stmt.captured, strict=True)
         tensors = {n: place.tensors[outer] for n, outer in pairs}
-        self.memory.lay_out(program, tensors, arena, fed=False)
+        self.memory.lay_out(program, tensors, arena)
         return Place(program, tensors, launches)
 
     def counting(self, stmt: Any, place: Place, inner: Place, step: int | None) -> list[Step]:

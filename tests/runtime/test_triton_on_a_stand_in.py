@@ -13,7 +13,7 @@ from graphc.runtime.devices.triton import TritonDevice
 from graphc.runtime.devices.triton_steps import KernelLaunch
 from tests.runtime.triton_device_checks import CHECKS, load, normal, op, placeholder
 from tests.runtime.triton_session_checks import strings_stay_on_the_host
-from tests.runtime.triton_stand_in import Gpu, stand_in
+from tests.runtime.triton_stand_in import Event, Gpu, stand_in
 
 Made = tuple[TritonDevice, Gpu]
 
@@ -48,7 +48,7 @@ def test_all_but_updates_run_before_the_capture(made: Made) -> None:
     device, gpu = made
     executable, _ = load(device, *training())
     warmed = [entry for entry in gpu.log if entry.endswith("on side") and "capture" not in entry]
-    captured = [s.name for s in executable.graph.steps]
+    captured = [s.name for s in executable.turns[0].graph.steps]
     assert len(warmed) >= 1 and not any("update" in entry for entry in warmed)
     assert any("update" in name for name in captured)
     assert gpu.log.index("side waits for main") < gpu.log.index(warmed[0])
@@ -58,15 +58,14 @@ def test_all_but_updates_run_before_the_capture(made: Made) -> None:
 
 def test_a_run_is_one_replay(made: Made) -> None:
     device, gpu = made
-    computation, values = training()
-    executable, _ = load(device, computation, values)
+    executable, _ = load(device, *training())
     gpu.log.clear()
     executable.run([normal(5, 3)], 0)
-    assert executable.graph.replays == 1
-    assert [e for e in gpu.log if not e.startswith("wait")] == [
-        f"{s.name} on main" for s in executable.graph.steps
-    ]
-    assert gpu.log[-1] == "wait for main"
+    (turn,) = executable.turns
+    assert turn.graph.replays == 1
+    names = [s.name for s in executable.steps]
+    assert [s.name for s in turn.graph.steps] == ["copy_in", *names, "copy_out"]
+    assert gpu.log == [*(f"{name} on main" for name in names), "wait for main"]
 
 
 def test_a_run_without_outputs_does_not_wait(made: Made) -> None:
@@ -79,6 +78,39 @@ def test_a_run_without_outputs_does_not_wait(made: Made) -> None:
     executable.run([], 0)
     assert not any(entry.startswith("wait") for entry in gpu.log)
     assert np.array_equal(device.read(storage[w.node]), normal(7) + np.float32(1))
+
+
+def test_a_side_of_the_host_in_use_is_left_alone(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, gpu = made
+    x, w = placeholder(7), op("variable")(dtype=float32, shape=(7,))
+    computation = Computation([x.node], [], [(w.node, w + x)])
+    executable, storage = load(device, computation, {w.node: normal(7)})
+    ones = np.ones(7, np.float32)
+    executable.run([ones], 0)
+    executable.run([ones], 1)  # the GPU has done with the first
+    assert len(executable.turns) == 1 and "wait for a run" not in gpu.log
+    monkeypatch.setattr(Event, "reached", False)
+    for run in range(2, 5):
+        before = executable.turns[0]
+        executable.run([ones], run)
+        assert executable.turns[0] is not before and len(executable.turns) == 2
+    assert gpu.log.count("wait for a run") == 3  # that is, for the last but one
+    np.testing.assert_allclose(device.read(storage[w.node]), normal(7) + ones * 5, rtol=1e-5)
+
+
+def test_kernels_are_timed_without_copies(made: Made) -> None:
+    device, gpu = made
+    executable, _ = load(device, *training())
+    gpu.log.clear()
+    executable.launch()
+    executable.launch()
+    names = [s.name for s in executable.steps]
+    ran = [entry for entry in gpu.log if entry.endswith("on main")]
+    assert ran == [f"{name} on main" for name in names] * 2
+    assert sum("capture" in entry for entry in gpu.log) == 1
+    assert executable.turns[0].graph.replays == 0
 
 
 def test_work_goes_to_the_stream_of_the_device(made: Made) -> None:
@@ -98,7 +130,8 @@ def test_a_host_routine_prevents_the_graph(made: Made) -> None:
     from tests.runtime.triton_device_checks import call_program
 
     executable = made[0].load(call_program(), {}, Settings())
-    assert executable.graph is None and [s.on_host for s in executable.steps] == [True, False]
+    assert executable.turns[0].graph is None
+    assert [s.on_host for s in executable.steps] == [True, False]
 
 
 def test_products_follow_the_setting(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def executables(session: gc.Session) -> list[TritonExecutable]:
 
 def is_captured(executable: TritonExecutable) -> bool:
     """True where the whole run is one CUDA graph, as it must be on a GPU."""
-    return executable.graph is not None
+    return executable.turns[0].graph is not None
 
 
 def batches(count: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:

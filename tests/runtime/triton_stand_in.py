@@ -39,11 +39,21 @@ class Stream:
 
 
 class Event:
-    """An event."""
+    """An event: `reached` is what the GPU, which has no time here, has come to."""
 
-    def record(self) -> None: ...
+    reached = True
 
-    def synchronize(self) -> None: ...
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def record(self) -> None:
+        self.log.append("record")
+
+    def query(self) -> bool:
+        return self.reached
+
+    def synchronize(self) -> None:
+        self.log.append("wait for a run")
 
 
 class Recording:
@@ -175,7 +185,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> tuple[TritonDevice, Gpu]:
 
     replaced = {
         "current_stream": lambda *_: gpu.current, "stream": gpu.stream, "graph": gpu.graph,
-        "synchronize": gpu.synchronize, "CUDAGraph": Recording, "Event": Event,
+        "synchronize": gpu.synchronize, "CUDAGraph": Recording, "Event": lambda: Event(gpu.log),
     }  # fmt: skip
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
