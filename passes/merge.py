@@ -361,20 +361,28 @@ def _substituted(
     a: Kernel, b: Kernel, keep: set[str], buffers: Mapping[str, Buffer]
 ) -> tuple[Stmt, ...]:
     stored = {s.access.buffer: s for s in a.stores}
+    names: dict[str, loop.Expr] = {}
 
     def change(expr: loop.Expr) -> loop.Expr:
         if isinstance(expr, Load) and expr.is_plain and expr.pieces[0].buffer in stored:
             return stored[expr.pieces[0].buffer].value
-        return expr
+        return names.get(expr.name, expr) if isinstance(expr, loop.Ref) else expr
 
     def stays(stmt: Stmt) -> bool:
         if not isinstance(stmt, loop.Store) or stmt.access.buffer in keep:
             return True
         return buffers[stmt.access.buffer].role != loop.TEMPORARY
 
-    first = [s for s in a.body if stays(s)]
+    body = [s for s in a.body if stays(s)]
     apart = stored.keys().isdisjoint
-    return (*first, *[s if apart(s.reads) else loop.map_stmt(s, change) for s in b.body])
+    for stmt in b.body:
+        if names or not apart(stmt.reads):
+            stmt = loop.map_stmt(stmt, change)
+        if isinstance(stmt, loop.Let) and isinstance(stmt.value, loop.Ref):
+            names[stmt.name] = stmt.value  # a second name for a value
+        else:
+            body.append(stmt)
+    return tuple(body)
 
 
 def _check_stores(kernel: Kernel) -> Refusal | None:

@@ -170,6 +170,26 @@ def fits() -> list[Fit]:
     ]
 
 
+def erf_argument() -> Fit:
+    """p(x^2) with erf(x) = tanh(x p(x^2)), by which NumPy computes erf.
+
+    Where tanh is 1, p only has to stay large: the highest coefficient is positive.
+    """
+
+    def wanted(z: Array) -> Array:
+        x = np.sqrt(z)
+        rest = np.asarray([math.erfc(v) for v in x])
+        result: Array = np.log((2 - rest) / rest) / (2 * x)
+        return result
+
+    def share(z: Array) -> Array:
+        x, p = np.sqrt(z), wanted(z)
+        weight: Array = x / (np.cosh(x * p) ** 2 * np.tanh(x * p))
+        return weight
+
+    return polynomial("erf_argument", wanted, 1e-8, 4.6**2, 6, share)
+
+
 def c_text(fit: Fit) -> str:
     """The polynomial by Horner's rule."""
     first, *rest = (float(np.float32(c)) for c in reversed(fit.coefficients))
