@@ -78,14 +78,15 @@ def _emit_kernel(
             f"        launch_{p.name}({', '.join(_arguments(p, dynamic))})" for p in kernel.parts
         ]
         return [*lines, "    return launch"]
-    text = emit_kernel(simplified(kernel), program, frozenset(dynamic))
-    scratch.nbytes = max(scratch.nbytes, text.scratch_bytes)
     own = _arguments(kernel, dynamic)
+    text = emit_kernel(simplified(kernel), program, own)
+    scratch.nbytes = max(scratch.nbytes, text.scratch_bytes)
     if text.split:
         return [*header, *_shared_body(text, text.split, own)]
     return [
         *header,
         *("    " + line for line in text.bound),
+        *_walks(text, own),
         f"    def launch({', '.join(own)}):",
         *("        " + line for line in text.lines or ["pass"]),
         "    return launch",
@@ -124,6 +125,24 @@ def _shared_body(text: KernelText, split: tuple[int, int], arguments: list[str])
         *("            " + line for line in text.lines),
         "        return walk",
         f"    return s.shared(share, mem, {extent}, {step})",
+    ]
+
+
+def _walks(text: KernelText, arguments: Sequence[str]) -> list[str]:
+    """The loops of a kernel in phases, which the threads share one after the other."""
+    if text.chunks is None:
+        return []
+    lines = ["    def share(mem):", *("        " + line for line in text.own)]
+    names = [f"walk{n}" for n in range(len(text.walks))]
+    for name, walk in zip(names, text.walks, strict=True):
+        lines += [f"        def {name}({', '.join(['first', 'last', *arguments])}):"]
+        lines += ["            " + line for line in walk]
+    runs = ", ".join(f"run{n}" for n in range(len(text.walks)))
+    count, _, threads = text.chunks
+    return [
+        *lines,
+        f"        return {', '.join(names)},",
+        f"    {runs}, = s.shared_walks(share, mem, {count}, {threads})",
     ]
 
 

@@ -1,7 +1,8 @@
 """The text of a kernel while it grows, and the point of the loops at which it grows.
 
 A kernel has lines that run once, when the program is loaded (`bound`), and the lines of a
-launch. Inside loops an array stands for the part of it at which the loops are.
+launch. Inside loops an array stands for the part of it at which the loops are. What threads do
+side by side are functions of their own, `walks`, with registers of each thread's own (`own`).
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ class Frame:
     says which extent, in which steps, the threads share.
     """
 
-    def __init__(self, kernel: Kernel, program: Program, dynamic: frozenset[str]) -> None:
+    def __init__(self, kernel: Kernel, program: Program, arguments: Sequence[str]) -> None:
         self.kernel = kernel
         self.program = program
-        self.dynamic = dynamic
+        self.arguments = tuple(arguments)
         self.sizes = kernel.sizes
         self.scope = kernel.scopes
         self.bound: list[str] = []
         self.lines: list[str] = []
+        self.own: list[str] = []
+        self.walks: list[list[str]] = []
+        self.in_walk = False
         self.outer: tuple[int, ...] = ()
         self.tile: tuple[int, int] | None = None
         self.split: tuple[int, int] | None = None
@@ -47,7 +51,24 @@ class Frame:
 
     def flat(self, buffer: str) -> str:
         """The flat array of a buffer: an argument of the launch, or fixed."""
-        return buffer if buffer in self.dynamic else f'mem["{buffer}"]'
+        return buffer if buffer in self.arguments else f'mem["{buffer}"]'
+
+    # -- walks
+
+    @property
+    def section(self) -> int:
+        """Tells walks from each other and from the launch: views of arguments are made in each."""
+        return len(self.walks) + 1 if self.in_walk else 0
+
+    @contextmanager
+    def walk(self) -> Iterator[None]:
+        """Inside, lines are those of a loop over chunks, which the threads share."""
+        launch, self.lines, self.in_walk = self.lines, [], True
+        self._open("for chunk in range(first, last):")
+        yield
+        self.walks.append(self.lines)
+        self.lines, self.in_walk, self._indent = launch, False, ""
+        self.line(f"run{len(self.walks) - 1}({', '.join(self.arguments)})")
 
     # -- loops
 
@@ -57,8 +78,11 @@ class Frame:
         return bool(self._indent)
 
     @contextmanager
-    def loops(self, tile: tuple[int, int], outer: Sequence[int] = ()) -> Iterator[None]:
-        """Loops over the outer axes, then over the tiles; back to whole arrays after them."""
+    def loops(
+        self, tile: tuple[int, int], outer: Sequence[int] = (), chunk: int = 0
+    ) -> Iterator[None]:
+        """Loops over the outer axes, then over the tiles (of a walk's chunk, where they make one);
+        back to whole arrays after them."""
         self.outer, self.tile = tuple(outer), tile
         axis, size = tile
         shared = "first, last" if self.split else ""
@@ -66,7 +90,8 @@ class Frame:
             self._open(f"for p{i} in range({shared or self.sizes[i]}):")
             shared = ""
         end = "last" if shared else str(self.sizes[axis])
-        self._open(f"for lo in range({shared or f'0, {end}'}, {size}):")
+        first = f"chunk * {chunk}, min(chunk * {chunk} + {chunk}, {end})" if chunk else f"0, {end}"
+        self._open(f"for lo in range({shared or first}, {size}):")
         self.line(f"hi = min(lo + {size}, {end})")
         yield
         self._indent, self.outer, self.tile = "", (), None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.routines import ROUTINES
-from graphc.codegen.numpy.schedule import Phases, Tiles, schedule
+from graphc.codegen.numpy.schedule import Chunks, Phases, Tiles, schedule
 from graphc.codegen.numpy.spelling import attributes_text
 from graphc.codegen.numpy.statements import Statements
 from graphc.ir import loop
@@ -17,30 +17,38 @@ from graphc.ir.loop import Kernel, Program
 class KernelText(NamedTuple):
     """`bound` are the lines that run once, `lines` those of each launch.
 
-    `split` is the extent of the loop that threads may share, and its step.
+    `split` is the extent of the loop that threads may share, and its step. `walks` are the
+    functions that they share instead, over `chunks`, and `own` what each thread binds for them.
     """
 
     bound: list[str]
     lines: list[str]
     split: tuple[int, int] | None = None
+    own: Sequence[str] = ()
+    walks: Sequence[list[str]] = ()
+    chunks: Chunks | None = None
     scratch_bytes: int = 0
 
 
-def emit_kernel(kernel: Kernel, program: Program, dynamic: frozenset[str]) -> KernelText:
-    """The text of a kernel; `dynamic` are the buffers that its launch takes as arguments."""
-    frame = Frame(kernel, program, dynamic)
+def emit_kernel(kernel: Kernel, program: Program, arguments: Sequence[str]) -> KernelText:
+    """The text of a kernel; `arguments` are the buffers that its launch takes."""
+    frame = Frame(kernel, program, arguments)
     if kernel.form == "call":
         _call(frame)
         return KernelText(frame.bound, frame.lines)
-    statements = Statements(frame)
+    statements, chunks = Statements(frame), None
     match schedule(kernel):
         case None:
             statements.emit(kernel.body)
         case Tiles() as tiles:
             _tiles(frame, statements, tiles)
         case Phases() as phases:
-            _phases(frame, statements, phases)
-    return KernelText(frame.bound, frame.lines, frame.split, statements.registers.nbytes)
+            chunks = phases.chunks(kernel)
+            _phases(frame, statements, phases, chunks)
+    return KernelText(
+        frame.bound, frame.lines, frame.split, frame.own, frame.walks, chunks,
+        statements.registers.nbytes,
+    )  # fmt: skip
 
 
 def _tiles(frame: Frame, statements: Statements, tiles: Tiles) -> None:
@@ -51,14 +59,17 @@ def _tiles(frame: Frame, statements: Statements, tiles: Tiles) -> None:
         statements.emit(frame.kernel.body)
 
 
-def _phases(frame: Frame, statements: Statements, phases: Phases) -> None:
+def _phases(frame: Frame, statements: Statements, phases: Phases, chunks: Chunks) -> None:
     statements.loads.preload(frame.kernel.body)
     tile = phases.tiles.axis, phases.tiles.size
     for phase in phases.phases:
         if phase.inside:
-            statements.start(phase.inside)
-            with frame.loops(tile):
-                statements.emit(phase.inside, accumulate=True)
+            totals = statements.totals(phase.inside, chunks.number)
+            with frame.walk():
+                statements.start(totals)
+                with frame.loops(tile, chunk=chunks.size):
+                    statements.emit(phase.inside, accumulate=True)
+            statements.finish(totals)
         statements.emit(phase.after, keep=True)
 
 

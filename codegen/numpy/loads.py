@@ -21,7 +21,7 @@ class Loads:
     def __init__(self, frame: Frame, registers: Registers) -> None:
         self._frame = frame
         self._registers = registers
-        self._views: dict[Access, str] = {}
+        self._views: dict[tuple[Access, int], str] = {}
         self._copies: dict[loop.Load, Operand] = {}
 
     @property
@@ -33,12 +33,13 @@ class Loads:
 
     def view(self, access: Access) -> str:
         """The view of a plain access, or the part of it at which the loops are."""
-        span = span_of(access.strides)
-        if access not in self._views:
-            shape = [n if i in span else 1 for i, n in enumerate(self._frame.sizes)]
+        span, frame = span_of(access.strides), self._frame
+        key = access, frame.section if access.buffer in frame.arguments else 0
+        if key not in self._views:
+            shape = [n if i in span else 1 for i, n in enumerate(frame.sizes)]
             name = self.bind_view(access.buffer, shape, access.strides, access.offset)
-            self._views[access] = name
-        return self._frame.part(self._views[access], span)
+            self._views[key] = name
+        return frame.part(self._views[key], span)
 
     def bind_view(
         self, buffer: str, shape: Sequence[int], strides: Sequence[int], offset: int
@@ -48,7 +49,7 @@ class Loads:
         name = frame.new("a")
         inner = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
         text = f"{name} = s.view({frame.flat(buffer)}, {tuple(shape)}, {inner}, {offset})"
-        if buffer in frame.dynamic:
+        if buffer in frame.arguments:
             frame.lines.insert(0, text)
         else:
             frame.bound.append(text)

@@ -1,7 +1,8 @@
 """Registers: where in the scratch memory the intermediate values of a kernel lie.
 
 A register is an array of one dtype and shape at a fixed place of the scratch memory, which all
-kernels share. It is taken again as soon as the value in it is not read any more.
+kernels share. It is taken again as soon as the value in it is not read any more. Inside a walk it
+is each thread's own.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class _Slot(NamedTuple):
     dtype: DType
     shape: tuple[int, ...]
     span: frozenset[int]
+    in_walk: bool
 
 
 class Registers:
@@ -51,20 +53,21 @@ class Registers:
 
     def take_shape(self, dtype: DType, shape: Sequence[int], span: frozenset[int]) -> Operand:
         """A free register of the shape, to be told from others by `span`."""
-        wanted = dtype, tuple(shape), span
-        for slot in self._free:
-            found = self._slots[slot]
-            if (found.dtype, found.shape, found.span) == wanted:
-                self._free.remove(slot)
-                break
-        else:
+        wanted = dtype, tuple(shape), span, self._frame.in_walk
+        slot = next((i for i in self._free if self._slots[i][1:] == wanted), -1)
+        if slot < 0:
             slot = self._new(*wanted)
+        else:
+            self._free.remove(slot)
         return Operand(self._frame.trimmed(self._slots[slot].name, span), dtype, span, slot)
 
-    def _new(self, dtype: DType, shape: tuple[int, ...], span: frozenset[int]) -> int:
+    def _new(
+        self, dtype: DType, shape: tuple[int, ...], span: frozenset[int], in_walk: bool
+    ) -> int:
         name = f"r{len(self._slots)}"
-        self._frame.bound.append(f'{name} = mem.scratch({self.nbytes}, "{dtype}", {shape})')
-        self._slots.append(_Slot(name, dtype, shape, span))
+        lines = self._frame.own if in_walk else self._frame.bound
+        lines.append(f'{name} = mem.scratch({self.nbytes}, "{dtype}", {shape})')
+        self._slots.append(_Slot(name, dtype, shape, span, in_walk))
         self.nbytes += -(-math.prod(shape) * dtype.itemsize // _ALIGN) * _ALIGN
         return len(self._slots) - 1
 

@@ -18,6 +18,7 @@ from graphc.ir.loop import Kernel
 
 TILE = 1 << 16  # elements: a few float32 arrays of them fit the second-level cache
 LONG_ROW = 1 << 18  # elements beyond which a row is walked in phases
+MOST_CHUNKS = 16  # of a row in phases
 LONG_COLUMN = 1 << 10  # rows that NumPy may add up one by one; more are added up in parts
 
 
@@ -33,11 +34,30 @@ class Tiles(NamedTuple):
         return (sizes[self.outer[0]], 1) if self.outer else (sizes[self.axis], self.size)
 
 
+class Chunks(NamedTuple):
+    """Parts of a row, of `size` positions, that threads walk side by side; each adds up apart.
+
+    There are as many for one thread as for many, and so the same results. `threads` is the most
+    for which there is enough to do.
+    """
+
+    number: int
+    size: int
+    threads: int
+
+
 class Phases(NamedTuple):
     """The phases in order, and the tiles of the row that each walks."""
 
     tiles: Tiles
     phases: tuple[Phase, ...]
+
+    def chunks(self, kernel: Kernel) -> Chunks:
+        """Whole tiles each."""
+        extent, step = kernel.sizes[self.tiles.axis], self.tiles.size
+        tiles = -(-extent // step)
+        size = -(-tiles // MOST_CHUNKS) * step
+        return Chunks(-(-extent // size), size, max(1, kernel.space // (2 * TILE)))
 
 
 def schedule(kernel: Kernel) -> Tiles | Phases | None:

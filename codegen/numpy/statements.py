@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from graphc.codegen.axes import span_of
 from graphc.codegen.numpy.dots import Dots
@@ -15,6 +16,16 @@ from graphc.ir import loop
 from graphc.ir.dtypes import DType
 from graphc.ir.loop import Access, Apply
 from graphc.ir.ops.reduce import neutral
+
+_PARTS = frozenset({-3})  # what tells the chunks' parts of a total from other registers
+
+
+class Total(NamedTuple):
+    """A reduction by chunks: a register with a part per chunk, and one for all of them."""
+
+    stmt: loop.Reduce
+    parts: Operand
+    whole: Operand
 
 
 class Statements:
@@ -32,7 +43,7 @@ class Statements:
     ) -> None:
         """The statements in order.
 
-        With `accumulate` reductions add to what `start` prepared; with `keep` what is named
+        With `accumulate` reductions add to what `start` has begun; with `keep` what is named
         stays until the kernel ends.
         """
         self._values.count_uses(stmts)
@@ -54,14 +65,32 @@ class Statements:
                 case _:
                     raise AssertionError(f"alone in its kernel: {stmt}")
 
-    def start(self, stmts: Sequence[loop.Stmt]) -> None:
-        """Totals for the reductions, which a loop adds to."""
+    def totals(self, stmts: Sequence[loop.Stmt], chunks: int) -> list[Total]:
+        """Registers for the reductions that a walk over so many chunks adds up."""
+        result = []
         for stmt in stmts:
             if isinstance(stmt, loop.Reduce):
-                total = self.registers.take(stmt.dtype, self._frame.scope[stmt.name])
-                self._values.names[stmt.name] = self.registers.pin(total)
-                first = literal(neutral(stmt.op, stmt.dtype), stmt.dtype)
-                self._frame.line(f"{total.text}.fill({first})")
+                span = self._frame.scope[stmt.name]
+                shape = (chunks, *self._frame.shape(span))
+                parts = self.registers.take_shape(stmt.dtype, shape, _PARTS)
+                whole = self.registers.pin(self.registers.take(stmt.dtype, span))
+                result.append(Total(stmt, parts, whole))
+        return result
+
+    def start(self, totals: Sequence[Total]) -> None:
+        """At the beginning of a chunk: its part of each total, to which the loop adds."""
+        for stmt, parts, whole in totals:
+            name = self._frame.new("p")
+            self._frame.line(f"{name} = {parts.text}[chunk]")
+            self._frame.line(f"{name}.fill({literal(neutral(stmt.op, stmt.dtype), stmt.dtype)})")
+            self._values.names[stmt.name] = Operand(name, whole.dtype, whole.span)
+
+    def finish(self, totals: Sequence[Total]) -> None:
+        """After the chunks: their parts as one, in an order that no number of threads changes."""
+        for stmt, parts, whole in totals:
+            self._frame.line(f"{REDUCE[stmt.op]}.reduce({parts.text}, 0, out={whole.text})")
+            self._values.names[stmt.name] = whole
+            self.registers.drop(parts)
 
     # -- lets
 

@@ -17,7 +17,7 @@ from graphc.codegen.numpy.emit import dynamic_buffers
 from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.kernel import emit_kernel
 from graphc.codegen.numpy.registers import Registers
-from graphc.codegen.numpy.schedule import LONG_COLUMN, LONG_ROW, TILE, Phases, Tiles
+from graphc.codegen.numpy.schedule import LONG_COLUMN, LONG_ROW, MOST_CHUNKS, TILE, Phases, Tiles
 from graphc.ir import loop
 from graphc.ir.computation import Computation, cut
 from graphc.ir.dtypes import float32, float64
@@ -94,6 +94,33 @@ def test_phases_are_for_long_rows_and_for_columns(
     function: Build, shape: tuple[int, ...], phased: bool
 ) -> None:
     assert isinstance(schedule.schedule(only_kernel(function, shape)), Phases) == phased
+
+
+@pytest.mark.parametrize(
+    ("shape", "threads"), [((LONG_ROW + 1,), 2), ((40 * TILE + 3,), 20), ((1301, 67), 1)]
+)
+def test_chunks_are_whole_tiles_of_the_row(shape: tuple[int, ...], threads: int) -> None:
+    kernel = only_kernel(spread if len(shape) == 1 else lambda x: gc.reduce_max(x, axis=0), shape)
+    phases = schedule.schedule(kernel)
+    assert isinstance(phases, Phases)
+    number, size, most = phases.chunks(kernel)
+    extent = kernel.sizes[phases.tiles.axis]
+    assert 1 <= number <= MOST_CHUNKS and size % phases.tiles.size == 0
+    assert (number - 1) * size < extent <= number * size
+    assert most == threads  # one where there is little to do
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [(spread, (5 * TILE + 7,)), (lambda x: gc.reduce_sum(gc.tanh(x), axis=0), (40_001, 9))],
+)
+def test_totals_do_not_depend_on_the_threads(function: Build, shape: tuple[int, ...]) -> None:
+    program = compiled(function, shape)[1]
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    alone, *others = (
+        NumPyDevice().load(program, {}, Settings(threads=n)).run([x], 0)[0] for n in (1, 2, 3)
+    )
+    assert all(np.array_equal(alone, other) for other in others)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +274,7 @@ def product_text(function: Build, *shapes: Sequence[int]) -> tuple[list[str], li
     """The lines that run once and those of the launch, of a kernel with a dot."""
     program = compiled(function, *shapes)[1]
     kernel = next(k for k in program.kernels if k.form == "dot")
-    text = emit_kernel(simplified(kernel), program, frozenset(dynamic_buffers(program)))
+    text = emit_kernel(simplified(kernel), program, dynamic_buffers(program))
     return text.bound, text.lines
 
 

@@ -105,7 +105,7 @@ def check(program: Program) -> None:
 
 
 def text_of(program: Program) -> KernelText:
-    return emit_kernel(program.kernels[0], program, frozenset())
+    return emit_kernel(program.kernels[0], program, ())
 
 
 def flat(*body: loop.Stmt, size: int = 9) -> Kernel:
@@ -283,7 +283,7 @@ def test_registers_of_one_phase_serve_the_next() -> None:
     kernel = phased()
     program = program_of(kernel, {"x": (4, 70), "y": (4,)})
     check(program)
-    tiles = [line for line in text_of(program).bound if "mem.scratch(" in line and "(4, 4)" in line]
+    tiles = [line for line in text_of(program).own if "mem.scratch(" in line and "(4, 4)" in line]
     assert len(tiles) == 1
 
 
