@@ -1,10 +1,11 @@
 """C text to a loaded library: the compiler, its flags, and the cache on disk.
 
-A library is stored under the hash of all that it follows from: the text, the headers, the
-compiler, its flags and the processor. It is written beside its place and moved there in one
-step, so that many processes may build at once; its own hash stands at its end, and one that
-does not fit is built anew. The libraries used least recently go when all are larger than the
-setting allows. Where the folder cannot be written to, a temporary one takes its place.
+A library is stored under the hash of all that it follows from: the text (without its comments,
+which name lines of the user's file), the headers, the compiler, its flags and the processor. It
+is written beside its place and moved there in one step, so that many processes may build at once;
+its own hash stands at its end, and one that does not fit is built anew. The libraries used least
+recently go when all are larger than the setting allows. Where the folder cannot be written to, a
+temporary one takes its place.
 
 What only compiling needs is imported then: most processes find their libraries in the cache.
 """
@@ -19,6 +20,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
@@ -193,9 +195,14 @@ def _widest() -> tuple[str, ...]:
 def _key(texts: Sequence[str], compiler: Sequence[str], flags: Sequence[str]) -> str:
     digest = _DIGEST()
     parts = (header_text(), _identity(tuple(compiler)), " ".join([*compiler, *flags]), _processor())
-    for part in (*texts, *parts):
+    for part in (*map(_without_comments, texts), *parts):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:32]
+
+
+def _without_comments(text: str) -> str:
+    """What the compiler sees: a user's line may move in its file, and the library is the same."""
+    return re.sub(r"^/\*.*\*/$", "", text, flags=re.MULTILINE)
 
 
 @functools.cache

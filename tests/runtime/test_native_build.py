@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import runpy
 import stat
 import subprocess
 import sys
@@ -52,6 +53,32 @@ def test_the_second_build_takes_the_first_ones_library(
         _answer(tmp_path, 43)
     with pytest.raises(AssertionError, match="compiled again"):
         _answer(tmp_path, 42, native_flags="-O1")
+
+
+MODEL = """
+import numpy as np
+import graphc as gc
+
+with gc.Graph().as_default(), gc.Session(device="native") as session:
+    x = gc.placeholder(gc.float32, [5])
+    y = gc.exp(x * 3.0)
+    result = session.run(y, {x: np.arange(5)})
+"""
+
+
+def test_a_graph_that_moved_in_its_file_is_not_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path))
+    for name, text in (("model", MODEL), ("moved", f"# a line more\n\n{MODEL}")):
+        script = tmp_path / f"{name}.py"
+        script.write_text(text)
+        result = runpy.run_path(str(script))["result"]
+        np.testing.assert_allclose(result, np.exp(3.0 * np.arange(5)), rtol=1e-6)
+        monkeypatch.setattr(native_build, "_compile", _no_compiling)
+    script.write_text(MODEL.replace("3.0", "2.0"))
+    with pytest.raises(AssertionError, match="compiled again"):
+        runpy.run_path(str(script))
 
 
 def test_another_compiler_builds_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
