@@ -48,12 +48,24 @@ class Loads:
         frame = self._frame
         name = frame.new("a")
         inner = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
-        text = f"{name} = s.view({frame.flat(buffer)}, {tuple(shape)}, {inner}, {offset})"
+        if not offset and self._is_whole(buffer, shape, inner):
+            text = f"{name} = {frame.flat(buffer)}.reshape({tuple(shape)})"
+        else:
+            text = f"{name} = s.view({frame.flat(buffer)}, {tuple(shape)}, {inner}, {offset})"
         if buffer in frame.arguments:
             frame.lines.insert(0, text)
         else:
             frame.bound.append(text)
         return name
+
+    def _is_whole(self, buffer: str, shape: Sequence[int], strides: Sequence[int]) -> bool:
+        """True for all of the buffer in its order."""
+        step = 1
+        for n, s in zip(reversed(shape), reversed(strides), strict=True):
+            if n > 1 and s != step:
+                return False
+            step *= n
+        return step == self._frame.program.buffers[buffer].size
 
     # -- loads
 

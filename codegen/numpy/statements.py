@@ -55,9 +55,9 @@ class Statements:
                 case loop.Reduce() if accumulate:
                     self._accumulate(stmt)
                 case loop.Reduce():
-                    self._reduce(stmt, self._frame.kernel.reduced)
+                    self._reduce(stmt, self._frame.kernel.reduced, rest)
                 case loop.Fold():
-                    self._reduce(stmt, self._frame.kernel.folded)
+                    self._reduce(stmt, self._frame.kernel.folded, rest)
                 case loop.Dot():
                     self._values.names[stmt.name] = self._dots.emit(stmt, rest)
                 case loop.Store(access, value):
@@ -98,7 +98,8 @@ class Statements:
         names, value = self._values.names, stmt.value
         if isinstance(value, loop.Ref):
             self.registers.pin(names[value.name])  # two names for one register: neither frees it
-        target = self._direct_target(stmt, rest)
+        is_new = not isinstance(value, (loop.Ref, loop.Const))
+        target = self._direct_target(stmt.name, value.dtype, rest) if is_new else None
         if target is None and self._is_overwritten(stmt, rest):
             target = self.registers.take(value.dtype, self._frame.scope[stmt.name])
         names[stmt.name] = self._values.emit(value, target)
@@ -123,26 +124,23 @@ class Statements:
 
     @staticmethod
     def _written_by(stmts: Sequence[loop.Stmt]) -> list[str | None]:
-        """Per statement the buffer that it may write to: a let, where its value is stored."""
+        """Per statement the buffer that it may write to: that in which its value is stored, too."""
         stores = [s for s in stmts if isinstance(s, loop.Store)]
         targets = {s.value.name: s.access.buffer for s in stores if isinstance(s.value, loop.Ref)}
         return [
             s.access.buffer if isinstance(s, loop.Store)
-            else targets.get(s.name) if isinstance(s, loop.Let) else None
+            else targets.get(getattr(s, "name", ""))
             for s in stmts
         ]  # fmt: skip
 
-    def _direct_target(self, stmt: loop.Let, rest: Sequence[loop.Stmt]) -> Operand | None:
-        """The buffer into which the let may compute right away, when it is stored as it is."""
-        value = stmt.value
-        if isinstance(value, (loop.Ref, loop.Const)):
-            return None
-        name = loop.Ref(stmt.name, value.dtype)
-        stores = (s.access for s in rest if isinstance(s, loop.Store) and s.value == name)
+    def _direct_target(self, name: str, dtype: DType, rest: Sequence[loop.Stmt]) -> Operand | None:
+        """The buffer into which a value may be computed right away, when it is stored as it is."""
+        value = loop.Ref(name, dtype)
+        stores = (s.access for s in rest if isinstance(s, loop.Store) and s.value == value)
         access = next(stores, None)
         if access is None:
             return None
-        return self._store_target(access, value.dtype, self._frame.scope[stmt.name], rest)
+        return self._store_target(access, dtype, self._frame.scope[name], rest)
 
     def _store_target(
         self, access: Access, dtype: DType, span: frozenset[int], rest: Sequence[loop.Stmt]
@@ -178,10 +176,13 @@ class Statements:
 
     # -- reductions
 
-    def _reduce(self, stmt: loop.Reduce | loop.Fold, axes: tuple[int, ...]) -> None:
+    def _reduce(
+        self, stmt: loop.Reduce | loop.Fold, axes: tuple[int, ...], rest: Sequence[loop.Stmt]
+    ) -> None:
         value = self._values.emit(stmt.value)
         text = self._spread(value, axes)
-        result = self.registers.take(stmt.dtype, self._frame.scope[stmt.name])
+        result = self._direct_target(stmt.name, stmt.dtype, rest)
+        result = result or self.registers.take(stmt.dtype, self._frame.scope[stmt.name])
         self._frame.line(reduce_text(stmt.op, text, axes, result.text))
         self.registers.drop(value)
         self._values.names[stmt.name] = result

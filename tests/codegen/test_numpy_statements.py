@@ -235,6 +235,27 @@ def test_what_is_stored_broadcast_is_computed_once() -> None:
     assert [s for s in text_of(program).bound if "mem.scratch(" in s and "(4, 1)" in s]
 
 
+@pytest.mark.parametrize(("dtype", "direct"), [(float64, True), (int32, False)])
+def test_a_total_goes_straight_to_a_buffer_of_its_dtype(dtype: DType, direct: bool) -> None:
+    kernel = rows(
+        Reduce("total", "sum", load("x", 6, 1), float64), Store(to("y", 1, 0), ref("total"))
+    )
+    program = program_of(kernel, {"x": (4, 6), "y": (4,)}, {"y": dtype})
+    check(program)
+    assert any("mem.scratch(" in line for line in text_of(program).bound) != direct
+
+
+def test_a_name_for_a_variable_keeps_the_value_from_before_a_total() -> None:
+    kernel = rows(
+        Let("old", load("v", 1, 0)),
+        Reduce("total", "sum", load("x", 6, 1), float64),  # may be computed right into `v`
+        Let("twice", apply("multiply", ref("old"), one(2.0))),
+        Store(to("v", 1, 0), ref("total")),
+        Store(to("y", 1, 0), ref("twice")),
+    )
+    check(program_of(kernel, {"x": (4, 6), "v": (4,), "y": (4,)}))
+
+
 # -- reductions of what does not vary along the row
 
 
