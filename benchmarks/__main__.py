@@ -33,9 +33,9 @@ def _cpu(options: argparse.Namespace) -> int:
 
 def _known(device: str) -> list[str]:
     if device == "gpu":
-        from benchmarks import gpu
+        from benchmarks import gpu_rows
 
-        return list(gpu.ROWS)
+        return [*gpu_rows.ROWS, *gpu_rows.GROUPS]
     from benchmarks.cpu import GROUPS
     from benchmarks.workloads import ROWS
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds (CPU)")
     parser.add_argument("--only", nargs="+", metavar="CONTENDER", help="some contenders (CPU)")
-    parser.add_argument("names", nargs="*", help="rows, by default all")
+    parser.add_argument("names", nargs="*", help="rows and groups, by default all")
     options = parser.parse_args(arguments)
     known = _known(options.device)
     unknown = sorted(set(options.names) - set(known))

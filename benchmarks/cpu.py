@@ -18,7 +18,7 @@ from benchmarks.workloads import ROWS, load
 
 # Names that rows had before they were rows.
 GROUPS = {"softmax_regression": ("W1",), "kernels": ("W7", "W8s", "W8l", "W9")}
-PACKAGES = ("numpy", "torch", "jax", "tensorflow", "tensorflow-cpu", "onnxruntime")
+PACKAGES = ("numpy", "torch", "triton", "jax", "tensorflow", "tensorflow-cpu", "onnxruntime")
 
 
 def versions() -> dict[str, str]:

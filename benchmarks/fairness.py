@@ -27,15 +27,21 @@ MODEL = "BENCH_MODEL"
 
 _THREAD_SETTINGS = ("GRAPHC_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CACHES = (
-    "GRAPHC_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "XDG_CACHE_HOME",
+    "GRAPHC_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH",
+    "XDG_CACHE_HOME",
 )  # fmt: skip
 
 
 def environment(caches: Path, model: Path) -> dict[str, str]:
     """Of a contender's process: threads, and where compiled code is kept."""
     settings = {name: str(THREADS) for name in _THREAD_SETTINGS}
-    settings |= {name: str(caches / name.lower()) for name in _CACHES}
-    return {**os.environ, **settings, MODEL: str(model), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    more = {MODEL: str(model), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**os.environ, **settings, **cache_places(caches), **more}
+
+
+def cache_places(caches: Path) -> dict[str, str]:
+    """The settings by which all compiled code is kept in that folder."""
+    return {name: str(caches / name.lower()) for name in _CACHES}
 
 
 def compile_bytecode(root: Path) -> None:

@@ -1,158 +1,160 @@
-"""The benchmarks of a GPU: `python -m benchmarks --device gpu [row ...]`.
+"""The benchmarks of a GPU: `python -m benchmarks --device gpu [row or group ...]`.
 
-Per row the median seconds of graphc, of torch eager and of torch.compile, and the least time that
-the measured limits of the GPU allow. Inputs and outputs are larger than the caches and change
-from call to call; results are compared before anything is timed. The figures are added to
-benchmarks/results/<gpu>.json row by row, so that rows may be measured in several runs.
+Rows of kernels are measured in one process, the contenders in turns; of networks' rows each
+contender has a process of its own, one after the other, with empty caches of compiled code. The
+figures are added to benchmarks/results/<gpu>.json row by row, so that rows may be measured in
+several runs; a page and a plot are written beside it.
 """
 
 from __future__ import annotations
 
-import gc as collector
-import json
 import math
+import os
 import re
 import sys
+import tempfile
+import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-import graphc as gc
-from benchmarks.gpu_timing import Call, EventTimer, Limits, measured_limits, medians, working
+from benchmarks import fairness, gpu_report, report
+from benchmarks.cpu import versions
+from benchmarks.gpu_contender import ENVIRONMENT
+from benchmarks.gpu_peers import NAMES
+from benchmarks.gpu_rows import KERNEL_ROWS, STEP_ROWS, StepRow, rows_of
+from benchmarks.limits import least_traffic
 from benchmarks.measure import RESULTS
-from graphc.ir.computation import cut
-from graphc.ir.graph import convert
-from graphc.ir.settings import Settings
-from graphc.passes.context import Context
-from graphc.passes.pipeline import compile_program
-from graphc.runtime.devices.triton import TritonDevice, TritonExecutable
-from graphc.runtime.fetches import feed_key
+from benchmarks.race import ContenderFailed, Figures, Process
 
-KERNEL_ROWS: Final = (
-    "pointwise_chain", "gelu_chain", "softmax", "layer_norm", "layer_norm_with_gradient",
-    "cross_entropy_with_gradient", "sum_all", "sum_rows", "sum_columns", "transposed_add",
-    "matmul_bias_gelu_bfloat16", "matmul_bias_gelu_tf32", "matmul_bias_gelu_float32",
-)  # fmt: skip
-TRAINING_ROWS: Final = ("step_softmax_regression", "step_perceptron", "step_lenet")
-ROWS: Final = (*KERNEL_ROWS, "adam", *TRAINING_ROWS)
-CONTENDERS: Final = ("graphc", "torch", "compile")
+ROW_LIMIT_S: Final = 540.0  # of all contenders of a row together
+LATER: Final = 0.1  # how far losses after the first step may lie apart
+PROCESS: Final = ("benchmarks.gpu_contender",)
+Row = dict[str, Any]
 
 
-# -- one row
+class RowFailed(Exception):
+    """A row without figures."""
 
 
-def loaded(
-    device: TritonDevice, workload: Any, arrays: Sequence[np.ndarray], sets: int
-) -> list[TritonExecutable]:
-    """The workload's program, several times, each with memory and inputs of its own."""
-    settings = Settings(tf32=workload.kind == "tf32")
-    with gc.Graph().as_default() as graph:
-        inputs = [gc.placeholder(a.dtype, a.shape) for a in arrays]
-        outputs = [convert(y) for y in workload.outputs(inputs)]
-        keys = [feed_key(x, graph) for x in inputs]
-        computation = cut(outputs, [], keys)
-        program = compile_program(computation, Context(settings, device.target))
-    given = {k.node: a for k, a in zip(keys, arrays, strict=True)}
-    executables = [device.load(program, {}, settings) for _ in range(sets)]
-    for executable in executables:
-        for name, node in zip(program.inputs, computation.inputs, strict=True):
-            dtype = program.buffers[name].dtype
-            executable.tensor(name).copy_(device.to_tensor(given[node], dtype))
-    return executables
+# -- rows of networks
 
 
-def results(executable: TritonExecutable) -> list[Any]:
-    """The outputs of a run, as tensors on the device."""
-    executable.launch()
-    program = executable.program
-    return [executable.tensor(n).reshape(program.buffers[n].shape) for n in program.outputs]
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The largest difference, over the largest number; inf where there is no comparing them."""
+    a, b = np.asarray(ours), np.asarray(theirs)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
 
 
-def difference(got: Sequence[Any], want: Sequence[Any]) -> float:
-    """The largest error of any output, over the largest value of that output."""
-    assert len(got) == len(want)
-    errors = [0.0]
-    for g, w in zip(got, want, strict=True):
-        assert g.shape == w.shape, f"shapes {tuple(g.shape)} and {tuple(w.shape)}"
-        scale = max(float(w.detach().abs().max()), 1e-30)
-        errors.append(float((g.float() - w.detach().float()).abs().max()) / scale)
-    return max(errors)
+def compare(contenders: Mapping[str, Figures], tolerance: float) -> None:
+    """Compare with graphc's values, or with the first one's; who differs has an error and no time.
+
+    The first values are outputs, or the loss of equal weights; losses of later steps, in which
+    roundings have grown, are held to `LATER`.
+    """
+    values = {n: f.pop("values") for n, f in contenders.items() if "values" in f}
+    reference: list[list[float]] = next(iter(values.values()), [])
+    for name, given in values.items():
+        first, *later = (difference(a, b) for a, b in zip(reference, given, strict=True))
+        contenders[name]["difference"] = first
+        for error, most in ((first, tolerance), *((d, max(tolerance, LATER)) for d in later)):
+            if not error <= most and "error" not in contenders[name]:
+                contenders[name]["error"] = f"results differ by {error:.2g}, more than {most:g}"
+                del contenders[name]["step_s"]
 
 
-def kernel_row(name: str, limits: Limits) -> dict[str, Any]:
-    """The row of a workload."""
-    import torch
+def contender_figures(row: str, name: str, limit_s: float) -> Figures:
+    """One contender's, from a process of its own with caches of its own."""
+    with tempfile.TemporaryDirectory(prefix="graphc-bench-") as folder:
+        places = fairness.cache_places(Path(folder))
+        process = Process(PROCESS, {**os.environ, **ENVIRONMENT, **places})
+        try:
+            figures = process.ask({"row": row, "contender": name}, limit_s)
+            if "error" in figures:
+                print(process.printed(), file=sys.stderr)
+        except (ContenderFailed, BrokenPipeError) as error:
+            print(process.printed(), file=sys.stderr)
+            figures = {"error": str(error)}
+        finally:
+            process.close()
+    return figures
 
-    from benchmarks.gpu_workloads import WORKLOADS
 
-    workload = WORKLOADS[name]
-    torch._dynamo.reset()
-    torch.set_float32_matmul_precision("high" if workload.kind == "tf32" else "highest")
-    arrays = workload.arrays()
-    traffic = sum(a.nbytes for a in arrays)
-    sets = 2 + math.ceil(cache_bytes() / traffic)
-    executables = loaded(TritonDevice(), workload, arrays, sets)
-    program = executables[0].program
-    traffic += sum(program.buffers[n].nbytes for n in program.outputs)
-    tensors = [workload.tensors(arrays, "cuda") for _ in range(sets)]
-    error = difference(results(executables[0]), workload.torch_call(workload.torch, tensors[0]))
-    assert error <= workload.tolerance, f"{name}: {error} away from torch"
-    compiled = torch.compile(workload.torch, dynamic=False)
-    calls: dict[str, Call] = {
-        "graphc": lambda i: executables[i % sets].launch(),
-        "torch": lambda i: workload.torch_call(workload.torch, tensors[i % sets]),
-        "compile": lambda i: workload.torch_call(compiled, tensors[i % sets]),
-    }
-    seconds = medians(working(calls), EventTimer())
-    limit = limits.seconds(traffic, workload.flops, workload.kind)
-    return {
-        **seconds, "limit": limit, "bytes": traffic, "flops": workload.flops, "error": error,
-        "kernels": len(program.kernels),
+def steps_row(
+    name: str, row: StepRow, figures: Callable[[str, str, float], Figures] = contender_figures
+) -> Row:
+    """A network's row; `figures` measures one contender in so many seconds at most."""
+    work, end = row.load(), time.monotonic() + ROW_LIMIT_S
+    described = {
+        "title": work.title, "precision": row.manner.precision, "tolerance": row.tolerance,
+        "traffic": least_traffic(work), "flops": work.flops,
     }  # fmt: skip
+    del work  # memory that the contenders need
+    contenders: dict[str, Figures] = {}
+    for contender in NAMES:
+        contenders[contender] = figures(name, contender, max(end - time.monotonic(), 1.0))
+        print(f"   {contender:14} {gpu_report.line(contenders[contender])}", flush=True)
+    compare(contenders, row.tolerance)
+    return report.with_contenders(described, contenders)
 
 
-def cache_bytes() -> int:
-    """The second-level cache of the GPU."""
-    import torch
-
-    return int(torch.cuda.get_device_properties(0).L2_cache_size)
+# -- rows of kernels
 
 
-def measure_row(name: str, limits: Limits) -> dict[str, Any]:
-    """The figures of one row."""
-    if name in KERNEL_ROWS:
-        return kernel_row(name, limits)
-    from benchmarks import gpu_training
+class Kernels:
+    """The process of kernels' rows: begun when it is wanted, and anew after a failure, which may
+    have left the device in any state."""
 
-    if name == "adam":
-        return gpu_training.adam(limits)
-    return gpu_training.training_step(gpu_training.TWINS[name])
+    def __init__(self) -> None:
+        self.process: Process | None = None
+
+    def row(self, name: str) -> Row:
+        """A row. RowFailed with the reason."""
+        self.process = self.process or Process(PROCESS, {**os.environ, **ENVIRONMENT})
+        try:
+            answer = self.process.ask({"row": name}, ROW_LIMIT_S)
+        except (ContenderFailed, BrokenPipeError) as error:
+            answer = {"failure": str(error)}
+        if "failure" in answer:
+            print(self.process.printed(), file=sys.stderr)
+            self.close()
+            raise RowFailed(answer["failure"])
+        for contender, figures in answer["contenders"].items():
+            print(f"   {contender:14} {gpu_report.line(figures)}", flush=True)
+        return report.with_contenders(answer, answer.pop("contenders"))
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.close()
+        self.process = None
 
 
-# -- the table and the file
+@contextmanager
+def _measuring() -> Iterator[Callable[[str], Row]]:
+    """What measures a row by its name."""
+    kernels = Kernels()
+
+    def row(name: str) -> Row:
+        if name not in STEP_ROWS:
+            return kernels.row(name)
+        kernels.close()  # its memory is the device's
+        return steps_row(name, STEP_ROWS[name])
+
+    try:
+        yield row
+    finally:
+        kernels.close()
 
 
-def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The rows in Markdown: microseconds, how many times torch's time, share of the limit."""
-    lines = [
-        "| row | kernels | graphc us | torch us | compile us | torch / graphc | compile / graphc "
-        "| of the limit |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, row in rows.items():
-        if "failure" in row:
-            lines.append(f"| {name} | failed: {row['failure']} |||||||")
-            continue
-        ours = row["graphc"]
-        cells = [name, str(row.get("kernels", ""))]
-        cells += [f"{row[c] * 1e6:.1f}" if c in row else "" for c in CONTENDERS]
-        cells += [f"{row[c] / ours:.2f}" if c in row else "" for c in CONTENDERS[1:]]
-        cells.append(f"{row['limit'] / ours:.0%}" if "limit" in row else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+# -- all rows
 
 
 def result_path(gpu: str, folder: Path = RESULTS) -> Path:
@@ -160,35 +162,27 @@ def result_path(gpu: str, folder: Path = RESULTS) -> Path:
     return folder / f"{re.sub(r'[^a-z0-9]+', '-', gpu.lower()).strip('-')}.json"
 
 
-def add_row(path: Path, facts: Mapping[str, Any], name: str, row: Mapping[str, Any]) -> None:
-    """Write one row into the file, in the order of `ROWS`; the others stay."""
-    before = json.loads(path.read_text())["rows"] if path.exists() else {}
-    rows = {**before, name: dict(row)}
-    ordered = {n: rows[n] for n in ROWS if n in rows}
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({**facts, "rows": ordered}, indent=2) + "\n")
-
-
 def measure(
     names: Sequence[str],
     path: Path,
     facts: Mapping[str, Any],
-    one: Callable[[str], Mapping[str, Any]],
-) -> dict[str, Mapping[str, Any]]:
-    """Measure the rows one after the other; what fails is said, and the others go on."""
-    rows: dict[str, Mapping[str, Any]] = {}
+    one: Callable[[str], Row],
+) -> dict[str, str]:
+    """Measure the rows one after the other and write each; gives what failed, by row."""
+    failed: dict[str, str] = {}
     for name in names:
         print(f"-- {name}", flush=True)
         try:
-            rows[name] = one(name)
-        except Exception as error:
+            row = one(name)
+        except Exception as error:  # the other rows go on
             traceback.print_exc()
-            message = str(error).strip() or type(error).__name__
-            rows[name] = {"failure": message.splitlines()[0]}
-        else:
-            add_row(path, facts, name, rows[name])
-        collector.collect()
-    return rows
+            failed[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
+            continue
+        contents = gpu_report.add_row(path, facts, name, row)
+        gpu_report.write(contents, path)
+        if said := report.failures(row):
+            failed[name] = "; ".join(said)
+    return failed
 
 
 def has_gpu() -> bool:
@@ -200,25 +194,34 @@ def has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
+def _facts() -> dict[str, Any]:
+    """The GPU, what it can do, and the versions of all that is compared."""
+    import torch
+
+    from benchmarks.gpu_timing import EventTimer, measured_limits
+
+    limits = measured_limits(EventTimer())
+    torch.cuda.empty_cache()
+    return {
+        "gpu": torch.cuda.get_device_name(0), "versions": versions(), "limits": asdict(limits)
+    }  # fmt: skip
+
+
 def main(names: Sequence[str] = ()) -> int:
-    """Measure the rows, print the table; 2 where there is no GPU, 1 when a row failed."""
+    """Measure the rows, print and write the page; 2 where there is no GPU, 1 when a row failed."""
     if not has_gpu():
         print("benchmarks: no NVIDIA GPU here, or no torch that finds it", file=sys.stderr)
         return 2
-    import torch
-    import triton
+    facts = _facts()
+    path = result_path(facts["gpu"])
+    with _measuring() as one:
+        failed = measure(rows_of(names), path, facts, one)
+    if path.exists():
+        print(path.with_suffix(".md").read_text())
+        print("saved", path)
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return int(bool(failed))
 
-    gpu = torch.cuda.get_device_name(0)
-    limits = measured_limits(EventTimer())
-    facts = {
-        "gpu": gpu, "torch": torch.__version__, "triton": triton.__version__,
-        "limits": {"bytes_per_s": limits.bytes_per_s, "flops_per_s": dict(limits.flops_per_s)},
-    }  # fmt: skip
-    path = result_path(gpu)
-    rows = measure(names or ROWS, path, facts, lambda name: measure_row(name, limits))
-    print(f"\n{gpu}: copy {limits.bytes_per_s / 1e12:.2f} TB/s, products " + ", ".join(
-        f"{kind} {flops / 1e12:.0f} TFLOP/s" for kind, flops in limits.flops_per_s.items()
-    ))  # fmt: skip
-    print(table(rows))
-    print("saved", path)
-    return 1 if any("failure" in row for row in rows.values()) else 0
+
+__all__ = ["KERNEL_ROWS", "compare", "main", "measure", "result_path", "steps_row"]

@@ -1,10 +1,12 @@
-"""Timing on a GPU: CUDA events, contenders in turns, medians; and the limits of the hardware.
+"""Timing on a GPU: events, the clock, contenders in turns, medians; and the hardware's limits.
 
 Nothing here knows what is timed. A timer gives the seconds of one call; tests bring their own.
 """
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,20 +44,63 @@ class EventTimer:
         return float(start.elapsed_time(end)) * 1e-3 / repeats
 
 
+@dataclass(frozen=True)
+class ClockTimer:
+    """By the clock around the calls, before and after which `wait` returns when all is done.
+
+    For what CUDA events do not see: JAX's streams are its own, and a call whose result the host
+    has is more than the device's work.
+    """
+
+    wait: Callable[[], object]
+
+    def __call__(self, call: Call, repeats: int) -> float:
+        self.wait()
+        start = time.perf_counter()
+        for number in range(repeats):
+            call(number)
+        self.wait()
+        return (time.perf_counter() - start) / repeats
+
+
 def medians(
-    contenders: Mapping[str, Call], timer: Timer, rounds: int = 15, round_s: float = 0.02
+    contenders: Mapping[str, Call],
+    timer: Timer,
+    rounds: int = 15,
+    round_s: float = 0.02,
+    timers: Mapping[str, Timer] | None = None,
 ) -> dict[str, float]:
-    """Median seconds per call; in each round every contender has its turn of about `round_s`."""
-    repeats = {}
+    """Median seconds per call; in each round every contender has its turn of about `round_s`.
+
+    `timers` has those of contenders that `timer` is not for.
+    """
+    repeats, of = {}, {name: (timers or {}).get(name, timer) for name in contenders}
     for name, call in contenders.items():
         for number in range(WARM_UP):
             call(number)
-        repeats[name] = int(np.clip(round_s / max(timer(call, 2), 1e-7), 1, 2000))
+        repeats[name] = int(np.clip(round_s / max(of[name](call, 2), 1e-7), 1, 2000))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
-            seconds[name].append(timer(call, repeats[name]))
+            seconds[name].append(of[name](call, repeats[name]))
     return {name: float(np.median(times)) for name, times in seconds.items()}
+
+
+def host_seconds(
+    queue: Callable[[], object], wait: Callable[[], object], calls: int = 200
+) -> float:
+    """The median seconds until `queue` returns: the host's own time of a step.
+
+    `queue` hands work to the device and waits for none of it; the device has nothing left to do
+    when it is called.
+    """
+    seconds = []
+    for _ in range(WARM_UP + calls):
+        wait()
+        start = time.perf_counter()
+        queue()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[WARM_UP:]))
 
 
 @dataclass(frozen=True)
@@ -71,20 +116,29 @@ class Limits:
         least = traffic / self.bytes_per_s
         return max(least, flops / self.flops_per_s[kind]) if flops else least
 
+    def or_better(self, other: Limits) -> Limits:
+        """The best that either has seen."""
+        kinds = {**other.flops_per_s, **self.flops_per_s}
+        flops = {k: max(f, other.flops_per_s.get(k, 0.0)) for k, f in kinds.items()}
+        return Limits(max(self.bytes_per_s, other.bytes_per_s), flops)
 
-def working(calls: Mapping[str, Call], needed: str = "graphc") -> dict[str, Call]:
-    """The contenders without those that fail on their first call, which are named."""
-    result = {}
+
+def working(
+    calls: Mapping[str, Call], needed: str = "graphc"
+) -> tuple[dict[str, Call], dict[str, str]]:
+    """The contenders whose first call works, and what the others fail with."""
+    result, failures = {}, {}
     for name, call in calls.items():
         try:
             call(0)
-        except Exception as error:
+        except Exception as error:  # whatever a peer may raise, the tables say
             if name == needed:
                 raise
-            print(f"   without {name}, which fails: {type(error).__name__}: {error}", flush=True)
+            traceback.print_exc()
+            failures[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         else:
             result[name] = call
-    return result
+    return result, failures
 
 
 def measured_limits(timer: Timer) -> Limits:

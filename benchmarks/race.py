@@ -56,29 +56,61 @@ class ContenderFailed(Exception):
     """A contender's process has ended, or does not answer in time."""
 
 
-class Entrant:
-    """A contender's process; stopped except while it is asked."""
+class Process:
+    """A child that answers with lines of JSON; what else it prints is kept."""
 
-    def __init__(self, row: str, name: str, caches: Path, model: Path, tiny: bool) -> None:
-        self.name = name
-        command = [sys.executable, "-m", "benchmarks.contender", row, name]
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the process)
         self._process = subprocess.Popen(
-            [*command, *(["--tiny"] if tiny else [])], cwd=ROOT, text=True, bufsize=1,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-            env=fairness.environment(caches, model),
+            [sys.executable, "-m", *arguments], cwd=ROOT, text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment,
         )  # fmt: skip
 
     def answer(self, limit_s: float) -> Figures:
-        """Its next line; then it is stopped."""
+        """Its next line. ContenderFailed where there is none in time."""
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], limit_s)
         line = self._process.stdout.readline() if ready else ""
         if not line:
             why = "ended" if ready else f"gave no answer in {limit_s:.0f} s"
             raise ContenderFailed(f"{why}: {self._last_words()}")
-        self._stop()
         answer: Figures = json.loads(line)
+        return answer
+
+    def ask(self, request: Mapping[str, Any], limit_s: float) -> Figures:
+        """Its answer to a line of JSON."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        return self.answer(limit_s)
+
+    def printed(self) -> str:
+        """All that it has printed."""
+        self._log.seek(0)
+        return self._log.read()
+
+    def _last_words(self) -> str:
+        lines = [line.strip() for line in self.printed().splitlines() if line.strip()]
+        return lines[-1][:300] if lines else "without a word"
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+class Entrant(Process):
+    """A contender's process; stopped except while it is asked."""
+
+    def __init__(self, row: str, name: str, caches: Path, model: Path, tiny: bool) -> None:
+        self.name = name
+        arguments = ["benchmarks.contender", row, name, *(["--tiny"] if tiny else [])]
+        super().__init__(arguments, fairness.environment(caches, model))
+
+    def answer(self, limit_s: float) -> Figures:
+        """Its next line; then it is stopped."""
+        answer = super().answer(limit_s)
+        self._stop()
         return answer
 
     def _stop(self) -> None:
@@ -90,25 +122,12 @@ class Entrant:
 
     def step_s(self, steps: int, warm: int, limit_s: float = STEP_LIMIT_S) -> float:
         """Let it run: seconds per step."""
-        assert self._process.stdin is not None
         os.kill(self._process.pid, signal.SIGCONT)
-        self._process.stdin.write(json.dumps({"steps": steps, "warm": warm}) + "\n")
-        return float(self.answer(limit_s)["step_s"])
+        return float(self.ask({"steps": steps, "warm": warm}, limit_s)["step_s"])
 
     def used_s(self) -> float:
         """Processors' time so far."""
         return fairness.used_s(self._process.pid)
-
-    def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = [line.strip() for line in self._log if line.strip()]
-        return lines[-1][:300] if lines else "without a word"
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
 
 
 @dataclass
@@ -251,4 +270,4 @@ def race(row: str, workload: Workload, names: Sequence[str], pace: Pace) -> Fiel
     return field
 
 
-__all__ = ["QUICK", "ContenderFailed", "Entrant", "Field", "Pace", "race", "summary"]
+__all__ = ["QUICK", "ContenderFailed", "Entrant", "Field", "Pace", "Process", "race", "summary"]

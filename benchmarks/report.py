@@ -27,11 +27,17 @@ def best_peer(contenders: Mapping[str, Figures], key: str = "step_s") -> str | N
 
 
 def row_figures(workload: Workload, contenders: Mapping[str, Figures]) -> Row:
-    """A row of the file; `speedup` is the best peer's time over ours."""
+    """A workload's row of the file."""
     row: Row = {
         "title": workload.title, "tolerance": workload.tolerance,
         "traffic": least_traffic(workload), "flops": workload.flops,
     }  # fmt: skip
+    return with_contenders(row, contenders)
+
+
+def with_contenders(row: Row, contenders: Mapping[str, Figures]) -> Row:
+    """The row with its contenders; `speedup` is the best peer's time over ours."""
+    row = dict(row)
     best, ours = best_peer(contenders), contenders.get(OURS, {}).get("step_s")
     if best is not None:
         row["best_peer"] = best
@@ -41,8 +47,12 @@ def row_figures(workload: Workload, contenders: Mapping[str, Figures]) -> Row:
 
 
 def with_limit(row: Row, limits: Limits) -> Row:
-    """The row with the least time of its work, and that over our time (1.0: reached)."""
-    limit_s = limits.seconds(row["traffic"], row["flops"])
+    """The row with the least time of its work here."""
+    return with_least(row, limits.seconds(row["traffic"], row["flops"]))
+
+
+def with_least(row: Row, limit_s: float) -> Row:
+    """The row with that least time, and that over our time (1.0: reached)."""
     ours = row["contenders"].get(OURS, {}).get("step_s")
     return {**row, "limit_s": limit_s, **({"of_limit": limit_s / ours} if ours else {})}
 
@@ -71,22 +81,24 @@ def add_row(path: Path, facts: Mapping[str, Any], name: str, row: Row) -> dict[s
 # -- tables
 
 
-def _number(x: float) -> str:
+def number(x: float) -> str:
     """Three digits, without an exponent."""
     if x >= 100:
         return f"{x:,.0f}"
     return f"{x:.{max(0, 2 - int(np.floor(np.log10(x))))}f}" if x > 0 else "0"
 
 
-def _cell(figures: Figures | None, key: str, scale: float) -> str:
+def cell(figures: Figures | None, key: str, scale: float) -> str:
+    """A contender's figure times the scale; empty where there is none."""
     if figures is None or "absent" in figures:
         return ""
     if "error" in figures:
         return "failed"
-    return _number(figures[key] * scale) if key in figures else ""
+    return number(figures[key] * scale) if key in figures else ""
 
 
-def _lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown, numbers to the right."""
     rule = ["---", *("---:" for _ in head[1:])]
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
 
@@ -95,13 +107,13 @@ def _times(rows: Mapping[str, Row], names: Sequence[str]) -> list[str]:
     body = []
     for name, row in rows.items():
         best = row.get("best_peer")
-        cells = [_cell(row["contenders"].get(n), "step_s", 1e3) for n in names]
+        cells = [cell(row["contenders"].get(n), "step_s", 1e3) for n in names]
         marked = [f"**{c}**" if n in (best, OURS) else c for n, c in zip(names, cells, strict=True)]
         ratios = [f"{row['speedup']:.2f}" if "speedup" in row else "", _target(name)]
         ratios.append(f"{row['of_limit']:.0%}" if "of_limit" in row else "")
-        limit = _number(row["limit_s"] * 1e3) if row["limit_s"] else ""
+        limit = number(row["limit_s"] * 1e3) if row["limit_s"] else ""
         body.append([name, *marked, limit, *ratios])
-    return _lines(["", *names, "limit", "best peer / graphc", "target", "of the limit"], body)
+    return lines(["", *names, "limit", "best peer / graphc", "target", "of the limit"], body)
 
 
 def _target(name: str) -> str:
@@ -113,25 +125,26 @@ def _best_rounds(rows: Mapping[str, Row], names: Sequence[str]) -> list[str]:
     body = []
     for name, row in rows.items():
         contenders = row["contenders"]
-        cells = [_cell(contenders.get(n), "best_s", 1e3) for n in names]
+        cells = [cell(contenders.get(n), "best_s", 1e3) for n in names]
         ours = contenders.get(OURS, {}).get("best_s")
         peer = best_peer(contenders, "best_s")
         ratio = f"{contenders[peer]['best_s'] / ours:.2f}" if peer and ours else ""
         body.append([name, *cells, ratio])
-    return _lines(["", *names, "best peer / graphc"], body)
+    return lines(["", *names, "best peer / graphc"], body)
 
 
-def _plain(
+def plain(
     rows: Mapping[str, Row], names: Sequence[str], cell: Callable[[Figures | None], str]
 ) -> list[str]:
+    """A table of a cell per row and contender."""
     body = [[name, *(cell(row["contenders"].get(n)) for n in names)] for name, row in rows.items()]
-    return _lines(["", *names], body)
+    return lines(["", *names], body)
 
 
 def _first(figures: Figures | None) -> str:
-    cold = _cell(figures, "first_s", 1)
+    cold = cell(figures, "first_s", 1)
     if figures and cold and "warm_first_s" in figures:
-        return f"{cold} / {_number(figures['warm_first_s'])}"
+        return f"{cold} / {number(figures['warm_first_s'])}"
     return cold
 
 
@@ -186,7 +199,7 @@ def markdown(contents: Mapping[str, Any]) -> str:
     )
     versions = ", ".join(f"{n} {v}" for n, v in contents["versions"].items())
     notes = _notes(rows)
-    lines = [
+    page = [
         f"# {contents['processor']}, {contents['threads']} threads, float32", "",
         f"Written by `make bench`. {versions}.", "",
         f"Limits: {limits['bytes_per_s'] / 1e9:.1f} GB/s (triad), "
@@ -200,14 +213,14 @@ def markdown(contents: Mapping[str, Any]) -> str:
         *(f"- {line}" for line in shortfalls(rows, mean) or ["nothing"]), "",
         "## Milliseconds per step in the best round", "", *_best_rounds(rows, names), "",
         "## Seconds until the first step is done: cold / from the cache on disk", "",
-        *_plain(rows, names, _first), "",
+        *plain(rows, names, _first), "",
         "## Peak memory of the process, MB", "",
-        *_plain(rows, names, lambda f: _cell(f, "peak_bytes", 1e-6)), "",
+        *plain(rows, names, lambda f: cell(f, "peak_bytes", 1e-6)), "",
         "## Rows", "",
         *(f"- {name}: {row['title']}{_agreement(row)}" for name, row in rows.items()), "",
         "## Results", "", *(f"- {line}" for line in [*said, *absent]), "",
     ]  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(page)
 
 
 # -- the plot
@@ -219,7 +232,7 @@ _COLORS = {
 }  # fmt: skip
 
 
-def plot(contents: Mapping[str, Any], path: Path) -> None:
+def plot(contents: Mapping[str, Any], path: Path, heading: str = "") -> None:
     """Per row, each contender's time over the best peer's; left of 1 is faster than all peers."""
     import matplotlib
 
@@ -251,7 +264,7 @@ def plot(contents: Mapping[str, Any], path: Path) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("time per step / best peer's (bars: the machine's limit)")
-    axes.set_title(f"{contents['processor']}, {contents['threads']} threads", fontsize=10)
+    axes.set_title(heading, fontsize=10)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     figure.savefig(path, dpi=130)
@@ -263,16 +276,27 @@ def _short(title: str) -> str:
 
 
 def write(contents: Mapping[str, Any], json_path: Path) -> list[Path]:
-    """The page and the plot beside the JSON; the plot only where matplotlib is there."""
+    """The page and the plot beside the JSON."""
+    heading = f"{contents['processor']}, {contents['threads']} threads"
+    return write_beside(json_path, contents, markdown(contents), heading)
+
+
+def write_beside(
+    json_path: Path, contents: Mapping[str, Any], text: str, heading: str
+) -> list[Path]:
+    """A page of that text and the plot; the plot only where matplotlib is there."""
     page = json_path.with_suffix(".md")
-    page.write_text(markdown(contents))
+    page.write_text(text)
     picture = json_path.with_suffix(".png")
     try:
-        plot(contents, picture)
+        plot(contents, picture, heading)
     except ImportError as error:
         print(f"no plot: {error}")
         return [json_path, page]
     return [json_path, page, picture]
 
 
-__all__ = ["add_row", "best_peer", "failures", "markdown", "plot", "row_figures", "write"]
+__all__ = [
+    "add_row", "best_peer", "failures", "markdown", "plot", "row_figures", "with_contenders",
+    "with_least", "write", "write_beside",
+]  # fmt: skip

@@ -11,7 +11,8 @@ import graphc as gc
 from benchmarks.workload import Arrays, Function, Optimizer, Runner, Training
 
 
-def _optimizer(optimizer: Optimizer) -> Any:
+def optimizer_of(optimizer: Optimizer) -> Any:
+    """graphc's own."""
     train = gc.train
     if optimizer.name == "sgd":
         return train.GradientDescentOptimizer(optimizer.rate)
@@ -20,22 +21,23 @@ def _optimizer(optimizer: Optimizer) -> Any:
     return train.AdamOptimizer(optimizer.rate, epsilon=optimizer.epsilon)
 
 
-def _placeholders(arrays: Arrays) -> dict[str, Any]:
+def placeholders_of(arrays: Arrays) -> dict[str, Any]:
+    """Per array a placeholder of its shape."""
     return {n: gc.placeholder(a.dtype, a.shape, name=n) for n, a in arrays.items()}
 
 
 def training_graph(work: Training) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """(step, variables, placeholders) in the current graph."""
     variables = {n: gc.Variable(a, name=n) for n, a in work.parameters.items()}
-    inputs = _placeholders(work.batch)
+    inputs = placeholders_of(work.batch)
     loss = work.losses["graphc"](gc, variables, inputs)
-    return _optimizer(work.optimizer).minimize(loss), variables, inputs
+    return optimizer_of(work.optimizer).minimize(loss), variables, inputs
 
 
 def function_graph(work: Function, words: str = "graphc") -> tuple[list[Any], dict[str, Any]]:
     """(outputs, placeholders) in the current graph; weights are constants."""
     weights = {n: gc.constant(a, name=n) for n, a in work.weights.items()}
-    inputs = _placeholders(work.inputs)
+    inputs = placeholders_of(work.inputs)
     return work.outputs[words](gc, weights, inputs), inputs
 
 

@@ -14,11 +14,12 @@ from benchmarks.workload import Arrays, Function, Optimizer, Runner, Training
 Tree = Any
 
 
-def _arrays(arrays: Arrays) -> Tree:
+def on_device(arrays: Arrays) -> Tree:
+    """The arrays as JAX's."""
     return {n: jnp.asarray(a) for n, a in arrays.items()}
 
 
-def _slots(optimizer: Optimizer, parameters: Tree) -> Tree:
+def slots_of(optimizer: Optimizer, parameters: Tree) -> Tree:
     """What the optimizer remembers."""
     zeros = partial(jax.tree.map, jnp.zeros_like, parameters)
     if optimizer.name == "adam":
@@ -26,7 +27,7 @@ def _slots(optimizer: Optimizer, parameters: Tree) -> Tree:
     return zeros() if optimizer.name == "momentum" else ()
 
 
-def _updated(optimizer: Optimizer, parameters: Tree, slots: Tree, gradients: Tree) -> Tree:
+def updated(optimizer: Optimizer, parameters: Tree, slots: Tree, gradients: Tree) -> Tree:
     """(parameters, slots) after a step of TensorFlow 1's formulas."""
     rate = optimizer.rate
     if optimizer.name == "momentum":
@@ -48,15 +49,15 @@ def _updated(optimizer: Optimizer, parameters: Tree, slots: Tree, gradients: Tre
 def training(work: Training, variant: str) -> Runner:
     """Steps of parameters and slots."""
     del variant
-    batch, parameters = _arrays(work.batch), _arrays(work.parameters)
+    batch, parameters = on_device(work.batch), on_device(work.parameters)
     loss_of, optimizer = work.losses["jax"], work.optimizer
-    state = parameters, _slots(optimizer, parameters)
+    state = parameters, slots_of(optimizer, parameters)
 
     def loss(parameters: Tree, batch: Tree) -> Any:
         return loss_of(jax, parameters, batch)
 
     def update(state: Tree, batch: Tree) -> Tree:
-        return _updated(optimizer, *state, jax.grad(loss)(state[0], batch))
+        return updated(optimizer, *state, jax.grad(loss)(state[0], batch))
 
     jitted = jax.jit(update, donate_argnums=0)
 
@@ -70,7 +71,7 @@ def training(work: Training, variant: str) -> Runner:
 def function(work: Function, variant: str) -> Runner:
     """Calls; weights are arguments, as JAX's users have them."""
     del variant
-    weights, inputs = _arrays(work.weights), _arrays(work.inputs)
+    weights, inputs = on_device(work.weights), on_device(work.inputs)
     outputs, names = work.outputs["jax"], work.names
     jitted = jax.jit(lambda w, x: outputs(jax, w, x))
 

@@ -25,7 +25,8 @@ def _tensor(array: np.ndarray, order: tuple[int, ...] | None = None) -> Any:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def _tensors(arrays: Arrays, layout: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def tensors_of(arrays: Arrays, layout: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The arrays as tensors; those named in the layout permuted, images channels-last."""
     return {n: _tensor(a, layout.get(n)) for n, a in arrays.items()}
 
 
@@ -34,7 +35,8 @@ def _array(tensor: Any, order: tuple[int, ...] | None) -> np.ndarray:
     return array if order is None else array.transpose(np.argsort(order))
 
 
-def _optimizer(optimizer: Optimizer, parameters: list[Any]) -> Any:
+def optimizer_of(optimizer: Optimizer, parameters: list[Any]) -> Any:
+    """torch's own, fused."""
     if optimizer.name == "adam":
         return torch.optim.Adam(parameters, optimizer.rate, eps=optimizer.epsilon, fused=True)
     momentum = 0.9 if optimizer.name == "momentum" else 0.0
@@ -44,10 +46,10 @@ def _optimizer(optimizer: Optimizer, parameters: list[Any]) -> Any:
 def training(work: Training, variant: str) -> Runner:
     """zero_grad, loss, backward, step."""
     layout, loss_of = work.torch_layout, work.losses["torch"]
-    tensors = _tensors(work.parameters, layout)
+    tensors = tensors_of(work.parameters, layout)
     parameters = {n: torch.nn.Parameter(t) for n, t in tensors.items()}
-    batch = _tensors(work.batch, {})
-    optimizer = _optimizer(work.optimizer, list(parameters.values()))
+    batch = tensors_of(work.batch, {})
+    optimizer = optimizer_of(work.optimizer, list(parameters.values()))
 
     def loss(p: Any, x: Any) -> Any:
         return loss_of(torch, p, x)
@@ -66,14 +68,14 @@ def training(work: Training, variant: str) -> Runner:
     return Runner(step, read)
 
 
-class _Module(torch.nn.Module):
+class Weighted(torch.nn.Module):
     """A function and its weights, as freezing wants them."""
 
     def __init__(self, work: Function) -> None:
         super().__init__()
         self.outputs = work.outputs["torch"]
         self.names = tuple(work.weights)
-        for name, tensor in _tensors(work.weights, work.torch_layout).items():
+        for name, tensor in tensors_of(work.weights, work.torch_layout).items():
             self.register_buffer(f"w_{name}", tensor)
 
     def forward(self, inputs: Mapping[str, Any]) -> list[Any]:
@@ -84,8 +86,8 @@ class _Module(torch.nn.Module):
 
 def function(work: Function, variant: str) -> Runner:
     """Calls in inference mode."""
-    module: Any = _Module(work).eval()
-    inputs, names = _tensors(work.inputs, {}), work.names
+    module: Any = Weighted(work).eval()
+    inputs, names = tensors_of(work.inputs, {}), work.names
     if variant == "compile":
         import torch._inductor.config as inductor
 

@@ -159,7 +159,8 @@ def jax_outputs(jax: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[An
     return network(x["images"], _widths(w), conv, pool, jax.nn.relu, head)
 
 
-def _weights(rng: np.random.Generator, widths: tuple[int, ...]) -> tuple[Arrays, list[Layer]]:
+def drawn(rng: np.random.Generator, widths: tuple[int, ...]) -> tuple[Arrays, list[Layer]]:
+    """Random weights by name, and the layers that have them."""
     layers = [stem(widths)]
     for block in blocks(widths):
         layers += [*block.layers, *([block.shortcut] if block.shortcut else [])]
@@ -197,7 +198,7 @@ def workload(batch: int = 1, tiny: bool = False) -> Function:
     side, widths = (32, (2, 3, 4, 5)) if tiny else (224, WIDTHS)
     rng = generator()
     images = normal(rng, (batch, side, side, 3))
-    weights, layers = _weights(rng, widths)
+    weights, layers = drawn(rng, widths)
     traffic = sum(x.nbytes for x in weights.values()) + images.nbytes
     return Function(
         title=f"ResNet-50 inference, batch {batch}",
