@@ -4,7 +4,8 @@
 #   make test        lint, types and tests     make bench       timings on the CPU
 #   make test-gpu    tests that need a GPU     make bench-gpu   timings on the GPU
 #
-# make bench and make bench-gpu take ROWS="W1 W7" (by default all), make bench QUICK=1.
+# make bench takes ROWS="W1 W7" (by default all) and QUICK=1, make bench-gpu rows and groups of
+# docs/gpu.md: ROWS="kernels step_gpt2".
 # make TARGET PY=/path/to/python uses an interpreter that you have prepared, and installs nothing.
 
 PYTHON ?= python3

@@ -8,6 +8,7 @@ several runs; a page and a plot are written beside it.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -178,8 +179,7 @@ def measure(
             traceback.print_exc()
             failed[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
             continue
-        contents = gpu_report.add_row(path, facts, name, row)
-        gpu_report.write(contents, path)
+        gpu_report.add_row(path, facts, name, row)
         if said := report.failures(row):
             failed[name] = "; ".join(said)
     return failed
@@ -217,8 +217,9 @@ def main(names: Sequence[str] = ()) -> int:
     with _measuring() as one:
         failed = measure(rows_of(names), path, facts, one)
     if path.exists():
-        print(path.with_suffix(".md").read_text())
-        print("saved", path)
+        contents = json.loads(path.read_text())
+        print(gpu_report.markdown(contents))
+        print("saved", *gpu_report.write(contents, path))
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     return int(bool(failed))

@@ -12,6 +12,7 @@ why}; a contender's are `step_s`, `first_s`, `host_s`, `peak_bytes` and `values`
 from __future__ import annotations
 
 import gc as collector
+import importlib
 import json
 import os
 import sys
@@ -27,11 +28,13 @@ from benchmarks import fairness, gpu_peers
 from benchmarks.gpu_peers import Steps
 from benchmarks.gpu_rows import ADAM, STEP_ROWS, StepRow
 from benchmarks.gpu_timing import ClockTimer, host_seconds, medians
-from benchmarks.peers import NotOffered
+from benchmarks.peers import CONTENDERS, NotOffered
 
 Answer = dict[str, Any]
 COMPARED_STEPS = 3
 MOST_VALUES = 1000
+# What contenders import when they first compile.
+PACKAGES = {"graphc": ("triton",), "torch.compile": ("torch._dynamo", "torch._inductor.compile_fx")}
 # JAX would take most of the GPU's memory when it is imported.
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
@@ -65,7 +68,10 @@ def said(error: Exception) -> str:
 
 
 def started(name: str, on_gpu: bool) -> None:
-    """Import the contender's framework and let it find the device, which is no first call's."""
+    """Import the contender's packages and let them find the device, which is no first call's."""
+    importlib.import_module(f"benchmarks.gpu_peers.{CONTENDERS[name].module}_peer")
+    for package in PACKAGES.get(name, ()):
+        importlib.import_module(package)
     if name == "jax":
         import jax
 
@@ -74,10 +80,6 @@ def started(name: str, on_gpu: bool) -> None:
     import torch
 
     torch.zeros(8, device="cuda" if on_gpu else "cpu")
-    if name == "graphc" and on_gpu:
-        import triton  # noqa: F401
-
-        import graphc  # noqa: F401
 
 
 def step_figures(row: StepRow, name: str, tiny: bool = False, on_gpu: bool = True) -> Answer:

@@ -24,7 +24,7 @@ NOT_MEASURED = "not measured"
 
 
 def add_row(path: Path, facts: Mapping[str, Any], name: str, row: Row) -> dict[str, Any]:
-    """Write a row into the file, in the order of `ROWS`; gives the file's contents.
+    """Write a row into the file, in the order of `ROWS`, and the page; gives the file's contents.
 
     The limits are the best that were ever measured of this GPU, for all rows.
     """
@@ -35,6 +35,7 @@ def add_row(path: Path, facts: Mapping[str, Any], name: str, row: Row) -> dict[s
     contents = {**facts, "limits": asdict(limits), "rows": ordered}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(contents, indent=1) + "\n")
+    path.with_suffix(".md").write_text(markdown(contents))
     return contents
 
 

@@ -11,16 +11,21 @@ from benchmarks.gpu_peers import Manner
 from benchmarks.workload import Workload
 from benchmarks.workloads.lenet import DEMO
 
-KERNEL_ROWS: Final = (
+BANDWIDTH: Final = (
     "pointwise_chain", "gelu_chain", "softmax", "layer_norm", "layer_norm_with_gradient",
     "rms_norm", "rms_norm_with_gradient", "cross_entropy_with_gradient",
     "sum_all", "sum_rows", "sum_columns", "transposed_add",
+)  # fmt: skip
+PRODUCTS: Final = (
     "matmul_bfloat16", "matmul_tf32", "matmul_float32",
     "matmul_bias_gelu_bfloat16", "matmul_bias_gelu_tf32", "matmul_bias_gelu_float32",
     "matmul_bias_gelu_k1024", "matmul_bias_gelu_k256",
+)  # fmt: skip
+ATTENTION: Final = (
     "attention_64", "attention_64_causal", "attention_128", "attention_128_causal",
     "attention_masked", "attention_with_gradient",
 )  # fmt: skip
+KERNEL_ROWS: Final = (*BANDWIDTH, *PRODUCTS, *ATTENTION)
 ADAM: Final = "adam"
 
 
@@ -59,9 +64,10 @@ SMALL: Final[Mapping[str, StepRow]] = {
     "infer_deep_perceptron": StepRow("perceptron", _DEEP, "inference"),
 }
 _TF32: Final = Manner("tf32", fed=False)
+_TF32_QUICK: Final = Manner("tf32", fed=False, compile_mode="reduce-overhead")
 _HALF: Final = Manner("bfloat16", fed=False)
 NETWORKS: Final[Mapping[str, StepRow]] = {
-    "infer_resnet50_batch1": StepRow("resnet50", {"batch": 1}, manner=_TF32, tolerance=2e-2),
+    "infer_resnet50_batch1": StepRow("resnet50", {"batch": 1}, manner=_TF32_QUICK, tolerance=2e-2),
     "infer_resnet50_batch128": StepRow("resnet50", {"batch": 128}, manner=_TF32, tolerance=2e-2),
     "step_resnet50": StepRow("resnet50_training", {"batch": 128}, manner=_TF32, tolerance=1e-2),
     "step_bert": StepRow("language", {"network": "bert"}, manner=_HALF, tolerance=1e-2),
@@ -84,7 +90,8 @@ SUITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 TRAINING: Final = tuple(n for names in SUITES["training"].values() for n in names)
 ROWS: Final = (*KERNEL_ROWS, ADAM, *STEP_ROWS)
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
-    "kernels": (*KERNEL_ROWS, ADAM), "small": tuple(SMALL), "networks": tuple(NETWORKS),
+    "kernels": (*KERNEL_ROWS, ADAM), "bandwidth": (*BANDWIDTH, ADAM), "products": PRODUCTS,
+    "attention": ATTENTION, "small": tuple(SMALL), "networks": tuple(NETWORKS),
 }  # fmt: skip
 
 

@@ -219,10 +219,11 @@ def _attentive(
     masks = [Input((batch, 1, time, time), (2, 1, 10, 10), "bool")] if masked else []
     more = [of_heads] if gradient else masks
     flops = 4.0 * batch * heads * time * time * size * (0.5 if causal else 1.0)
+    torch_attention: Any = functional.scaled_dot_product_attention
     return Workload(
         (of_heads,) * 3 + tuple(more),
         _attention_gradient if gradient else partial(_attention, causal=causal),
-        partial(functional.scaled_dot_product_attention, is_causal=causal),
+        lambda *x: torch_attention(*x, is_causal=causal),
         partial(_jax_attention, causal=causal),
         wanted=(0, 1, 2) if gradient else (), seeded=gradient,
         flops=flops * (3.5 if gradient else 1.0), kind="bfloat16", tolerance=3e-2,

@@ -44,9 +44,12 @@ def training(work: Training, manner: Manner, variant: str = "") -> Steps:
     state: Any = parameters, slots_of(optimizer, parameters)
     loss: Any = None
 
+    def loss_on(parameters: Any, batch: Any) -> Any:
+        return loss_of(jax, parameters, batch)
+
     def update(state: Any, batch: Any) -> Any:
-        loss, gradients = jax.value_and_grad(loss_of, argnums=1)(jax, state[0], batch)
         parameters, slots = state
+        loss, gradients = jax.value_and_grad(loss_on)(parameters, batch)
         return updated(optimizer, parameters, slots, gradients), loss
 
     jitted = jax.jit(update, donate_argnums=0)

@@ -31,11 +31,17 @@ def memory_peak(manner: Manner) -> Callable[[], int]:
     return lambda: int(torch.cuda.max_memory_allocated())
 
 
-def set_precision(manner: Manner) -> None:
-    """Of all float32 products and convolutions of the process."""
+def configure(manner: Manner) -> None:
+    """The precision of all float32 products; cuDNN chooses its convolutions by measuring."""
     tf32 = manner.precision == "tf32"
+    torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
+
+
+def compiled(module: Any, manner: Manner) -> Any:
+    """The module by torch.compile, for the shapes of the row."""
+    return torch.compile(module, mode=manner.compile_mode, dynamic=False)
 
 
 class Loss(torch.nn.Module):
@@ -66,10 +72,10 @@ def _taker(arrays: Arrays, manner: Manner) -> Callable[[], dict[str, Any]]:
 
 def training(work: Training, manner: Manner, variant: str) -> Steps:
     """zero_grad, loss, backward, step."""
-    set_precision(manner)
+    configure(manner)
     module: Any = Loss(work).to(manner.place)
     optimizer = optimizer_of(work.optimizer, list(module.parameters()))
-    forward = torch.compile(module, mode=manner.compile_mode) if variant == "compile" else module
+    forward = compiled(module, manner) if variant == "compile" else module
     batch = _taker(work.batch, manner)
 
     def queue() -> Any:
@@ -87,13 +93,13 @@ def training(work: Training, manner: Manner, variant: str) -> Steps:
 
 def function(work: Function, manner: Manner, variant: str) -> Steps:
     """Calls without gradients; torch.compile gets "freezing", by which weights are constants."""
-    set_precision(manner)
+    configure(manner)
     module: Any = Weighted(work).to(manner.place).eval()
     if variant == "compile":
         import torch._inductor.config as inductor
 
         inductor.freezing = True
-        module = torch.compile(module, mode=manner.compile_mode)
+        module = compiled(module, manner)
     inputs = _taker(work.inputs, manner)
 
     def queue() -> Any:
@@ -106,4 +112,4 @@ def function(work: Function, manner: Manner, variant: str) -> Steps:
     return Steps(queue, value, waiting(manner), memory_peak(manner))
 
 
-__all__ = ["function", "memory_peak", "set_precision", "training", "waiting"]
+__all__ = ["configure", "function", "memory_peak", "training", "waiting"]

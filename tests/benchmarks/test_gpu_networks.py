@@ -5,8 +5,12 @@ Tiny networks are built by the contenders' own modules, on the CPU; figures are 
 
 from __future__ import annotations
 
+import fnmatch
+import io
 import json
+import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +337,45 @@ def test_a_contenders_figures_in_words() -> None:
 
 
 # -- the command
+
+
+def test_a_whole_run_in_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def figures(row: str, name: str, limit_s: float) -> dict[str, Any]:
+        return {"absent": "too slow"} if name in ("torch.compile", "jax") else _figures(row, name)
+
+    monkeypatch.setattr(gpu, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpu, "_facts", lambda: FACTS)
+    monkeypatch.setattr(gpu, "result_path", lambda _: tmp_path / "h200.json")
+    monkeypatch.setattr(gpu, "steps_row", partial(gpu.steps_row, figures=figures))
+    assert gpu.main(["infer_perceptron", "step_softmax_regression"]) == 0
+    said = capsys.readouterr().out
+    assert "jax            too slow" in said and "# NVIDIA H200" in said
+    saved = json.loads((tmp_path / "h200.json").read_text())
+    assert list(saved["rows"]) == ["step_softmax_regression", "infer_perceptron"]
+    assert saved["rows"]["infer_perceptron"]["best_peer"] == "torch"
+    assert "- jax: too slow" in (tmp_path / "h200.md").read_text()
+
+
+@no_gpu
+def test_questions_are_answered_line_by_line() -> None:
+    questions = [{"row": "matmul_float32"}, {"row": "infer_lenet", "contender": "graphc"}]
+    answers = io.StringIO()
+    gpu_contender.serve(io.StringIO("".join(json.dumps(q) + "\n" for q in questions)), answers)
+    kernel, step = map(json.loads, answers.getvalue().splitlines())
+    for said in (kernel["failure"], step["error"]):
+        assert re.search("CUDA|NVIDIA", said)
+
+
+def test_docs_name_the_rows_that_there_are() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text()
+    lines = [line.split("|")[2] for line in text.splitlines() if line.startswith("| ")][1:]
+    patterns = [p for cell in lines for p in re.findall(r"`(.*?)`", cell)]
+    found = {p: set(fnmatch.filter(ROWS, p)) for p in patterns}
+    assert all(found.values()) and set().union(*found.values()) >= GPU_ROWS.keys()
+    for group in GROUPS:
+        assert f"`{group}`" in text
 
 
 @no_gpu
