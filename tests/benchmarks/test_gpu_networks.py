@@ -125,14 +125,22 @@ def _ran(*values: Any, step_s: float = 1.0) -> dict[str, Any]:
 
 def test_who_differs_has_an_error_and_no_time() -> None:
     contenders = {
-        "graphc": _ran(2.0, 1.0), "torch": _ran(2.001, 1.05), "torch.compile": _ran(2.1, 1.0),
-        "jax": _ran(2.0, 1.5),
+        "graphc": _ran(2.0, 1.0), "torch": _ran(2.001, 1.3), "torch.compile": _ran(2.1, 1.0),
+        "jax": _ran(2.0, 1.6),
     }  # fmt: skip
     gpu.compare(contenders, 1e-2)
     assert {n for n, f in contenders.items() if "step_s" in f} == {"graphc", "torch"}
     assert "0.05, more than 0.01" in contenders["torch.compile"]["error"]
-    assert "0.5, more than 0.1" in contenders["jax"]["error"]
+    assert "[[2.0], [1.6]], graphc's [[2.0], [1.0]]" in contenders["jax"]["error"]
     assert not any("values" in f for f in contenders.values())
+
+
+def test_losses_move_alike() -> None:
+    ours = [[2.0], [1.9]]
+    assert gpu.moved_alike(ours, [[2.001], [1.93]], 1e-3)
+    assert not gpu.moved_alike(ours, [[2.0], [2.1]], 1e-3)
+    assert not gpu.moved_alike(ours, [[2.0], [float("nan")]], 1e-3)
+    assert gpu.moved_alike([[2.0], [2.0]], [[2.0], [2.00001]], 1e-3)  # inference, or roundings
 
 
 def test_what_cannot_be_compared_differs() -> None:
@@ -151,7 +159,11 @@ def test_each_contender_has_its_turn() -> None:
         asked.append((row, name, 0 < limit_s <= gpu.ROW_LIMIT_S))
         if name == "jax":
             return {"absent": "not installed: jax"}
-        return {**_ran(1.0, step_s={"graphc": 1.0}.get(name, 3.0)), "first_s": 2.0, "peak_bytes": 5}
+        return {
+            **_ran(1.0, 0.5, step_s={"graphc": 1.0}.get(name, 3.0)),
+            "first_s": 2.0,
+            "peak_bytes": 5,
+        }
 
     row = gpu.steps_row("step_perceptron", STEP_ROWS["step_perceptron"], figures)
     assert asked == [("step_perceptron", n, True) for n in gpu_peers.NAMES]
