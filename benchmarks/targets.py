@@ -123,13 +123,14 @@ GPU_FIRST_S: Final = 10.0
 def suite_means(rows: Mapping[str, Row]) -> dict[tuple[str, str], dict[str, float]]:
     """Per suite and part of it ("all" is one) the geometric means against each peer.
 
-    A mean is of the rows that both we and the peer have figures of; none where there are none.
+    A part has means when all of its rows are measured; they are of the rows that the peer can run.
     """
     found = {}
     for suite, parts in SUITES.items():
         whole = tuple(name for names in parts.values() for name in names)
         for part, names in {**parts, "all": whole}.items():
-            found[suite, part] = _means([rows[n]["contenders"] for n in names if n in rows])
+            measured = [rows[n]["contenders"] for n in names if n in rows]
+            found[suite, part] = _means(measured) if len(measured) == len(names) else {}
     return found
 
 
