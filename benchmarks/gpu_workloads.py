@@ -30,7 +30,7 @@ def _chain(m: Any, x: Any, a: Any, b: Any, r: Any) -> Any:
 
 
 def _jax_chain(jax: Any, *x: Any) -> Any:
-    return _chain(SimpleNamespace(erf=jax.scipy.special.erf, tanh=jax.numpy.tanh), *x)
+    return _chain(SimpleNamespace(erf=jax.lax.erf, tanh=jax.lax.tanh), *x)
 
 
 def _jax_gelu(jax: Any, x: Any) -> Any:
