@@ -214,13 +214,14 @@ def _with_values(
     return check_size(merged, limits) or merged
 
 
-# -- a producer inside a dot's operand
+# -- a producer inside a dot
 
 
-def inline_operand(
+def inline_into_dot(
     a: Kernel, b: Kernel, buffers: Mapping[str, Buffer], keep: set[str], limits: Limits
 ) -> Kernel | Refusal:
-    """The dot `b` with a cheap flat producer of one operand computed as the operand is loaded."""
+    """The dot `b` with a cheap flat producer computed as an operand is loaded, or by what follows
+    the sums: there only once per element, or where a cast is all (of a bias, say)."""
     dot = next(s for s in b.body if isinstance(s, loop.Dot))
     outputs = a.outputs
     cost = op_count(a)
@@ -232,13 +233,15 @@ def inline_operand(
     if sum(x.buffer == outputs[0] for x in b.loads) != 1:
         return Refusal("PROLOGUE", {"why": "it is read twice"})
     (access,) = (x for x in b.loads if x.buffer == outputs[0])
-    inside = [x for e in (dot.a, dot.b) for x in loop.accesses(e)]
-    if access not in inside or _points(access, b) > a.space:
-        return Refusal("PROLOGUE", {"points": _points(access, b), "producer_points": a.space})
-    return _operand(a, b, access, buffers, limits)
+    points = _points(access, b)
+    if access not in [x for e in (dot.a, dot.b) for x in loop.accesses(e)] and cost:
+        points = math.prod(b.sizes[i] for i in b.parallel)
+    if points > a.space:
+        return Refusal("PROLOGUE", {"points": points, "producer_points": a.space})
+    return _into_dot(a, b, access, buffers, limits)
 
 
-def _operand(
+def _into_dot(
     a: Kernel, b: Kernel, access: Access, buffers: Mapping[str, Buffer], limits: Limits
 ) -> Kernel | Refusal:
     store = _only_result(a, buffers, set())

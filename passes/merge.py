@@ -29,7 +29,7 @@ from graphc.passes.inline import (
     Limits,
     Refusal,
     check_size,
-    inline_operand,
+    inline_into_dot,
     inline_producer,
     joined,
     op_count,
@@ -59,7 +59,7 @@ def merge(
     if a.form == "dot" and b.form == "row":
         return Refusal("REDUCE_AFTER_DOT")
     if b.form == "dot":
-        return inline_operand(a, b, buffers, set(keep), limits)
+        return inline_into_dot(a, b, buffers, set(keep), limits)
     sides = _sides(a, b, link)
     merged = sides if isinstance(sides, Refusal) else _join(*sides, buffers, set(keep), limits)
     if isinstance(merged, Refusal) and merged.reason == "SPACE":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from graphc.ir.dtypes import DType, float64
+from graphc.ir.dtypes import DType, bfloat16, float64
 from graphc.ir.interpret import run_kernel
 from graphc.ir.loop import (
     CONSTANT,
@@ -264,6 +265,32 @@ def test_prologues_that_are_refused() -> None:
     assert refusal(a, gram, DOTS) == "PROLOGUE"
     rows = total("a", load("x", 4, 0, 1), at("p", 4, 1, 0), 3, 4, 1)
     assert refusal(rows, product("p", "y"), DOTS) == "PROLOGUE"
+
+
+def after_sums(read: Expr) -> Kernel:
+    """y[3, 5] = x[3, 4] @ x2[4, 5] + read"""
+    kernel = product("x", "y")
+    value = apply("add", Ref("d_v", F), read)
+    return Kernel("d", kernel.axes, (kernel.body[0], Store(at("y", 5, 1, 0), value)), ("d",))
+
+
+def test_what_follows_the_sums_computes_a_cheap_value_of_each_element() -> None:
+    made = DOTS | buffers(x4=(3, 5), q=(3, 5))
+    tanh = flat("a", apply("tanh", load("x4", 5, 1)), at("q", 5, 1), 3, 5)
+    result = merged(tanh, after_sums(load("q", 5, 1, 0)), made)
+    assert result.form == "dot" and result.inputs == ("x", "x2", "x4") and result.outputs == ("y",)
+    assert refusal(tanh, after_sums(load("q", 5, 1, 0)), made, keep=["q"]) == "PROLOGUE"
+
+
+def test_what_follows_the_sums_repeats_casts_only() -> None:
+    made = DOTS | buffers(h=(5,), q=(5,))
+    made["h"] = replace(made["h"], dtype=bfloat16)
+    cast = apply("cast", Load((at("h", 1),), bfloat16))
+    read = load("q", 0, 1, 0)
+    result = merged(flat("a", cast, at("q", 1), 5), after_sums(read), made)
+    assert result.form == "dot" and "h" in result.inputs
+    tanh = flat("a", apply("tanh", load("x3", 1)), at("q", 1), 5)
+    assert refusal(tanh, after_sums(read), made) == "PROLOGUE"
 
 
 def test_windows_are_not_computed_inside_a_dot() -> None:
