@@ -244,11 +244,19 @@ class _Fusion:
         return merged, *between
 
     def check_fence(self, a: int, b: int) -> Refusal | None:
-        """A kernel that others need cannot become part of an update of a variable."""
+        """A kernel that others need cannot become part of an update of a variable: they would have
+        to wait for it, and all that waits for an update comes last."""
+        if not (self.writing[a] or self.writing[b]):
+            return None
+        stored = [n for n in self.outputs[a] | self.outputs[b] if self.is_temporary(n)]
+        others = {r for n in stored for r in self.readers.get(n, ())} - {a, b}
         together = a in self.committing and b in self.committing
-        if not together and (self.writing[a] or self.writing[b]):
+        if not together or not all(self.writing[r] for r in others):
             return Refusal("FENCE", {"why": "its results are needed before variables change"})
         return None
+
+    def is_temporary(self, name: str) -> bool:
+        return self.program.buffers[name].role == loop.TEMPORARY
 
     def between(self, a: int, b: int) -> tuple[set[int], set[int]] | None:
         """The kernels after `a` and those before `b` that lie between; None when they meet."""

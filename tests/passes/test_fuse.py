@@ -342,6 +342,17 @@ def test_fence_keeps_what_is_needed_early_out_of_commits() -> None:
     assert "FENCE" in reasons(ctx)
 
 
+def test_what_reads_a_variable_for_others_stays_out_of_its_update() -> None:
+    """Together they would pass over the variable once, but all products would wait for it."""
+    v, u, x = variable(5, 5, name="v"), variable(5, 5, name="u"), placeholder(5, 5)
+    t, matmul = tanh(v), OPS["matmul"]
+    updates = [assign(v, v - x * 0.1), assign(u, u - (matmul(x, t) + matmul(t, x)))]
+    program, _ = check(cut([], updates, [x]), arrays_for([v, u, x]), 1e-5)
+    late = program.kernels[program.commit :]
+    assert sum(k.form == "dot" for k in program.kernels[: program.commit]) == 2
+    assert {n for k in late for n in k.outputs} == set(program.updates)
+
+
 def test_update_after_a_reduction_stays_apart() -> None:
     v, x = variable(5), placeholder(6, 5)
     program, ctx = check(cut([], [assign(v, v - total(x, axis=(0,)))], [x]),
