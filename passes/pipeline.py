@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphc.ir.computation import Computation
 from graphc.ir.loop import Program
 from graphc.passes.canonicalize import canonicalize
+from graphc.passes.condense import condense
 from graphc.passes.context import Context
 from graphc.passes.cse import cse
 from graphc.passes.dce import dce
@@ -46,6 +47,7 @@ PROGRAM_PASSES = (
     # program -> program
     fuse,
     sink,
+    condense,
     sweep,
     group_updates,
     order,

@@ -59,14 +59,16 @@ class Rates:
 class Target:
     """Facts about where the program will run, as far as passes may know them.
 
-    `recomputed_flops` are the operations per element that may be done again to keep nothing;
-    without `attention`, attention stays what it is written as.
+    `recomputed_flops` are the operations per element that may be done again to keep nothing, and
+    `recomputed_cost` what such an operation counts where it is weighed against bytes. Without
+    `attention`, attention stays what it is written as.
     """
 
     name: str
     rates: Rates
     attention: AttentionRoutine | None = None
     recomputed_flops: float = 160.0  # Philox is about 80
+    recomputed_cost: float = 1.0
     fast_bytes: int = 1 << 20  # what intermediates should fit into: cache or shared memory
     max_kernel_buffers: int = 24
     max_kernel_statements: int = 96
@@ -80,11 +82,13 @@ NUMPY: Final = Target(
     Rates(5e10, 1e10, 5e-6),
     AttentionRoutine(1 << 16, 1 << 16, 1 << 20, _SHORT | {float64}),
     recomputed_flops=8.0,
+    recomputed_cost=4.0,
 )
 CPU: Final = Target(
     "native",
     Rates(1e11, 2e10, 2e-7),
     AttentionRoutine(1 << 14, 1 << 14, 1 << 16, _SHORT),
+    recomputed_cost=4.0,  # a cache that keeps what is read soon is as quick as erf and exp
     folding=Folding(parts=64),
 )
 # Folding: parts make some blocks per processor, registers hold the totals.

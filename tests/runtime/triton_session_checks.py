@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gc
-from benchmarks.gpu import difference, loaded, results
+from benchmarks.gpu_kernels import difference, loaded, results
 from benchmarks.gpu_workloads import WORKLOADS
 from graphc.demo import NETWORKS, Network, build
 from graphc.runtime.devices.base import Device
