@@ -39,7 +39,6 @@ from graphc.ir.loop import (
     Store,
 )
 from graphc.passes.context import Context
-from graphc.passes.costs import moved_bytes
 from graphc.passes.fuse import flops
 from graphc.passes.remat_slices import renamed
 from graphc.passes.stored_values import StoredValues, value_of, without
@@ -57,24 +56,29 @@ def condense(program: Program, ctx: Context) -> Program:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Kernels by position in the place of others, so that `buffer` is stored and `gone` are not;
-    `again` are the operations of a run that are done once more."""
+    """Kernels by position in the place of others, so that `buffer` is stored and `gone` are not,
+    and the seconds that this saves."""
 
     buffer: Buffer
     gone: tuple[str, ...]
     changed: Mapping[int, Kernel]
-    again: float
+    saved_s: float
 
 
 class _Condensing(StoredValues):
     def kernel(self, i: int) -> None:
         """Kernel `i` as long as something is gained."""
-        if sum(s.access.is_plain and self.may_go(i, s) for s in self.kernels[i].stores) > 1:
+        kernel = self.kernels[i]
+        if len(kernel.stores) > 1 and self.going(i, kernel):
             self.merge_twins(i)
-        while trials := [t for t in self.trials(i) if self.saved_s(t) > 0]:
-            best = max(trials, key=self.saved_s)
+        while trials := [t for t in self.trials(i) if t.saved_s > 0]:
+            best = max(trials, key=lambda t: t.saved_s)
             self.buffers[best.buffer.name] = best.buffer
             self.put(best.changed, best.gone)
+
+    def going(self, i: int, kernel: Kernel) -> list[Store]:
+        """The stores that may go, of kernel `i` as it is here."""
+        return [s for s in kernel.stores if s.access.is_plain and self.may_go(i, s)]
 
     # -- one value in two buffers
 
@@ -90,24 +94,27 @@ class _Condensing(StoredValues):
                 continue
             if any(self.kernels[r].programs for r in readers):  # loops know their buffers by name
                 continue
+            rest = without(kernel, [store])
+            assert rest is not None, "the other one is stored"
+            kernel = rest
             changed = {r: renamed(self.kernels[r], {name: other}) for r in readers}
-            rest = tuple(s for s in kernel.body if s is not store)
-            kernel = replace(kernel, body=rest)
             self.put({i: kernel, **changed}, [name])
 
     def may_be_read(self, name: str, instead_of: str) -> bool:
-        """Whether a buffer may serve the readers of another one: nothing else becomes of it."""
+        """Whether a buffer may serve the readers of another one: nothing changes it, and it is of
+        that size, so that what fills the one fills the other."""
         mine, other = self.buffers[name], self.buffers[instead_of]
-        return mine.role in (TEMPORARY, OUTPUT) and mine.dtype is other.dtype
+        is_like = (mine.dtype, mine.size) == (other.dtype, other.size)
+        return is_like and mine.role in (TEMPORARY, OUTPUT)
 
     # -- one value in the place of others
 
     def trials(self, i: int) -> Iterator[_Trial]:
         """Per value that kernel `i` might store instead, what becomes of it and its readers."""
-        stores = [s for s in self.kernels[i].stores if s.access.is_plain and self.may_go(i, s)]
-        if not stores:
+        if not self.going(i, self.kernels[i]):
             return
         kernel = replace(self.kernels[i], body=_opened(self.kernels[i].body))
+        stores = self.going(i, kernel)
         for let, group in _choices(kernel, stores):
             widths = [self.buffers[s.access.buffer].dtype.itemsize for s in group]
             if let.value.dtype.itemsize < sum(widths):
@@ -119,31 +126,36 @@ class _Condensing(StoredValues):
         """The kernel that stores `let`, and readers that make of it what they can of the group."""
         first = group[0].access
         buffer = self.buffer_for(let, self.buffers[first.buffer])
+        buffers = {**self.buffers, buffer.name: buffer}
         kept = Store(Access(buffer.name, first.strides, first.offset), Ref(let.name, buffer.dtype))
         at = kernel.body.index(let) + 1
-        body = (*kernel.body[:at], kept, *kernel.body[at:])
+        kernel = replace(kernel, body=(*kernel.body[:at], kept, *kernel.body[at:]))
         changed: dict[int, Kernel] = {}
         gone: list[Store] = []
         again = 0.0
         for store in group:
-            others = tuple(s for s in body if s is store or not any(s is g for g in group))
-            value = value_of(
-                replace(kernel, body=others), store, {**self.buffers, buffer.name: buffer}
-            )
-            tried = dict(changed)
+            alone = without(kernel, [s for s in group if s is not store])
+            value = value_of(alone, store, buffers) if alone else None
             if value is None or buffer.name not in value.inputs:
                 continue
+            tried = dict(changed)
             if self.put_into_readers(value, tried, self.ctx.target.recomputed_flops):
                 continue
             changed = tried
             gone.append(store)
             again += flops(value) * value.space * len(self.readers[store.access.buffer])
-        rest = without(replace(kernel, body=body), gone)
+        rest = without(kernel, gone)
+        names = [s.access.buffer for s in gone]
+        changed = {r: replace(k, body=_without_repeats(k.body)) for r, k in changed.items()}
         if not gone or rest is None:
             return None
-        changed = {r: replace(k, body=_without_repeats(k.body)) for r, k in changed.items()}
-        names = tuple(s.access.buffer for s in gone)
-        return _Trial(buffer, names, {**changed, i: rest}, again)
+        changed[i] = rest
+        if buffer.nbytes + self.kept_bytes(changed) > sum(buffers[n].nbytes for n in names):
+            return None  # more would be alive
+        target = self.ctx.target
+        again_s = again * target.recomputed_cost / target.rates.flops_per_s
+        saved_s = -self.moved(changed, buffers) / target.rates.bytes_per_s - again_s
+        return _Trial(buffer, tuple(names), changed, saved_s)
 
     def buffer_for(self, let: Let, like: Buffer) -> Buffer:
         """A buffer of the value, laid out like that one."""
@@ -151,19 +163,6 @@ class _Condensing(StoredValues):
         while name in self.buffers:
             name += "_"
         return Buffer(name, let.value.dtype, like.shape, TEMPORARY, like.source)
-
-    def saved_s(self, trial: _Trial) -> float:
-        """Seconds for the bytes less those for the operations; 0 where more would be alive."""
-        target, buffers = self.ctx.target, {**self.buffers, trial.buffer.name: trial.buffer}
-        moved = sum(
-            moved_bytes(k, buffers) - moved_bytes(self.kernels[i], buffers)
-            for i, k in trial.changed.items()
-        )
-        alive = trial.buffer.nbytes + self.kept_bytes(trial.changed)
-        if alive > sum(self.buffers[n].nbytes for n in trial.gone):
-            return 0.0
-        again_s = trial.again * target.recomputed_cost / target.rates.flops_per_s
-        return -moved / target.rates.bytes_per_s - again_s
 
 
 def _opened(body: Sequence[Stmt]) -> tuple[Stmt, ...]:

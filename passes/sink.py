@@ -67,7 +67,8 @@ class _Sinking(StoredValues):
         """Fewer bytes are moved, and no more are alive at any kernel: what the readers read now
         and must be kept for them is no more than what need not be kept."""
         kept = self.kept_bytes(trial.changed)
-        return self.moved(trial.changed) < 0 and kept <= self.buffers[trial.buffer].nbytes
+        saved = self.moved(trial.changed, self.buffers) < 0
+        return saved and kept <= self.buffers[trial.buffer].nbytes
 
 
 __all__ = ["sink"]

@@ -89,10 +89,10 @@ class StoredValues:
             changed[r] = inlined
         return None
 
-    def moved(self, changed: Mapping[int, Kernel]) -> int:
+    def moved(self, changed: Mapping[int, Kernel], buffers: Mapping[str, Buffer]) -> int:
         """Bytes that are moved more with these kernels in the place of the present ones."""
         return sum(
-            moved_bytes(k, self.buffers) - moved_bytes(self.kernels[i], self.buffers)
+            moved_bytes(k, buffers) - moved_bytes(self.kernels[i], buffers)
             for i, k in changed.items()
         )
 

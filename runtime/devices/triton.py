@@ -291,7 +291,8 @@ def _compiling_at_once() -> Iterator[None]:
 class Turn:
     """What one run at a time needs: the host's side, and the whole run as a CUDA graph or None.
 
-    `done` says when the device has left the host's side alone; None where every run waits for it.
+    `done` says when the device has left the host's side alone; None where that needs no asking:
+    nothing is fed, or every run waits for its outputs.
     """
 
     side: Side
@@ -359,6 +360,11 @@ class TritonExecutable:
         commit = self.program.commit
         return list(itertools.chain(*steps[:commit])), list(itertools.chain(*steps[commit:]))
 
+    @property
+    def _waits(self) -> bool:
+        """True where a run ends when the device has done it: the outputs are there."""
+        return self.device.interpret or bool(self.program.outputs)
+
     def _turn(self) -> Turn:
         """Another side of the host, and the run that goes by it."""
         import torch
@@ -366,8 +372,8 @@ class TritonExecutable:
         side = Side(self.memory.staging, self.memory.tensors)
         copies = Step("copy_in", side.copy_in), Step("copy_out", side.copy_out)
         graph = self._captured([copies[0], *self.steps, copies[1]])
-        waits = self.device.interpret or bool(self.program.outputs)
-        return Turn(side, graph, None if waits else torch.cuda.Event())
+        in_use = bool(self.memory.staging.fed.nbytes) and not self._waits
+        return Turn(side, graph, torch.cuda.Event() if in_use else None)
 
     # -- the CUDA graph
 
@@ -418,7 +424,7 @@ class TritonExecutable:
             self._launch(turn)
             if turn.done is not None:
                 turn.done.record()
-            elif not self.device.interpret:
+            if self.program.outputs and not self.device.interpret:
                 self.device.stream.synchronize()
             return turn.side.results()
 

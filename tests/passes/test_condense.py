@@ -204,6 +204,18 @@ def test_twins_that_are_fetched_stay() -> None:
     assert condense(before, Context(target=GPU)) is before
 
 
+def test_a_part_of_a_buffer_is_no_twin_of_a_whole_one() -> None:
+    """A routine takes all of a buffer: u, and not what lies in t after it."""
+    whole = first(Let("e", apply("exp", Ref("z", F))), T, Store(at("u", N, 1, 0), Ref("e", F)))
+    rest = Kernel("rest", FLAT, (Store(at("t", N, 1, offset=M * N), cell("x2")),), ("rest",))
+    lower = Store(at("y1", N, 1), load("t", N, 1, offset=M * N))
+    last = Kernel("last", FLAT, (lower,), ("last",))
+    made = MADE | buffers(t=(2 * M, N))
+    before = of(whole, rest, last, point(cell("u"), "y2"), point(cell("t"), "y3", "other"),
+                made=made | buffers(y3=(M, N)))  # fmt: skip
+    refused(before)
+
+
 def test_no_fusion_no_condensing() -> None:
     before = of(activation(), point(BOTH, "y2"))
     assert condense(before, Context(Settings(fuse=False), GPU)) is before

@@ -100,6 +100,21 @@ def test_a_side_of_the_host_in_use_is_left_alone(
     np.testing.assert_allclose(device.read(storage[w.node]), normal(7) + ones * 5, rtol=1e-5)
 
 
+def test_a_side_that_nothing_is_fed_to_is_never_in_use(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, gpu = made
+    w = op("variable")(dtype=float32, shape=(7,))
+    computation = Computation([], [], [(w.node, w + 1.0)])
+    executable, _ = load(device, computation, {w.node: normal(7)})
+    monkeypatch.setattr(Event, "reached", False)
+    gpu.log.clear()
+    for run in range(3):
+        executable.run([], run)
+    assert len(executable.turns) == 1
+    assert not {"wait for a run", "record", "wait for main"} & set(gpu.log)
+
+
 def test_kernels_are_timed_without_copies(made: Made) -> None:
     device, gpu = made
     executable, _ = load(device, *training())
