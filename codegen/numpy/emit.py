@@ -81,8 +81,6 @@ def _emit_kernel(
     own = _arguments(kernel, dynamic)
     text = emit_kernel(simplified(kernel), program, own)
     scratch.nbytes = max(scratch.nbytes, text.scratch_bytes)
-    if text.split:
-        return [*header, *_shared_body(text, text.split, own)]
     return [
         *header,
         *("    " + line for line in text.bound),
@@ -115,22 +113,9 @@ def _emit_control(
     return [*lines, *header, *bodies, *launch, "    return launch"]
 
 
-def _shared_body(text: KernelText, split: tuple[int, int], arguments: list[str]) -> list[str]:
-    """A kernel whose outer loop the threads share, each with scratch memory of its own."""
-    extent, step = split
-    return [
-        "    def share(mem):",
-        *("        " + line for line in text.bound),
-        f"        def walk({', '.join(['first', 'last', *arguments])}):",
-        *("            " + line for line in text.lines),
-        "        return walk",
-        f"    return s.shared(share, mem, {extent}, {step})",
-    ]
-
-
 def _walks(text: KernelText, arguments: Sequence[str]) -> list[str]:
-    """The loops of a kernel in phases, which the threads share one after the other."""
-    if text.chunks is None:
+    """The functions that threads share, each thread with scratch memory of its own."""
+    if text.shared is None:
         return []
     lines = ["    def share(mem):", *("        " + line for line in text.own)]
     names = [f"walk{n}" for n in range(len(text.walks))]
@@ -138,11 +123,11 @@ def _walks(text: KernelText, arguments: Sequence[str]) -> list[str]:
         lines += [f"        def {name}({', '.join(['first', 'last', *arguments])}):"]
         lines += ["            " + line for line in walk]
     runs = ", ".join(f"run{n}" for n in range(len(text.walks)))
-    count, _, threads = text.chunks
+    numbers = ", ".join(map(str, text.shared))
     return [
         *lines,
         f"        return {', '.join(names)},",
-        f"    {runs}, = s.shared_walks(share, mem, {count}, {threads})",
+        f"    {runs}, = s.shared(share, mem, {numbers})",
     ]
 
 

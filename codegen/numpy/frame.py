@@ -16,8 +16,7 @@ from graphc.ir.loop import Kernel, Program
 class Frame:
     """Lines of text, fresh names, and the loops that are open.
 
-    `outer` are axes walked one by one, `tile` the axis walked in steps and the step; `split`
-    says which extent, in which steps, the threads share.
+    `outer` are axes walked one by one, `tile` the axis walked in steps and the step.
     """
 
     def __init__(self, kernel: Kernel, program: Program, arguments: Sequence[str]) -> None:
@@ -33,7 +32,6 @@ class Frame:
         self.in_walk = False
         self.outer: tuple[int, ...] = ()
         self.tile: tuple[int, int] | None = None
-        self.split: tuple[int, int] | None = None
         self._indent = ""
         self._counter = 0
         self._parts: dict[str, str] = {}
@@ -61,10 +59,12 @@ class Frame:
         return len(self.walks) + 1 if self.in_walk else 0
 
     @contextmanager
-    def walk(self) -> Iterator[None]:
-        """Inside, lines are those of a loop over chunks, which the threads share."""
+    def walk(self, over_chunks: bool = False) -> Iterator[None]:
+        """Inside, lines are those of a function over a range that threads share: of loops, or of
+        chunks."""
         launch, self.lines, self.in_walk = self.lines, [], True
-        self._open("for chunk in range(first, last):")
+        if over_chunks:
+            self._open("for chunk in range(first, last):")
         yield
         self.walks.append(self.lines)
         self.lines, self.in_walk, self._indent = launch, False, ""
@@ -81,11 +81,11 @@ class Frame:
     def loops(
         self, tile: tuple[int, int], outer: Sequence[int] = (), chunk: int = 0
     ) -> Iterator[None]:
-        """Loops over the outer axes, then over the tiles (of a walk's chunk, where they make one);
-        back to whole arrays after them."""
+        """Loops over the outer axes, then over the tiles; the first over the walk's range, or the
+        only one over a chunk. Back to whole arrays after them."""
         self.outer, self.tile = tuple(outer), tile
         axis, size = tile
-        shared = "first, last" if self.split else ""
+        shared = "" if chunk else "first, last"
         for i in self.outer:
             self._open(f"for p{i} in range({shared or self.sizes[i]}):")
             shared = ""

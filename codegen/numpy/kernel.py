@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from graphc.codegen.numpy.frame import Frame
 from graphc.codegen.numpy.routines import ROUTINES
-from graphc.codegen.numpy.schedule import Chunks, Phases, Tiles, schedule
+from graphc.codegen.numpy.schedule import Chunks, Phases, Shared, Tiles, schedule
 from graphc.codegen.numpy.spelling import attributes_text
 from graphc.codegen.numpy.statements import Statements
 from graphc.ir import loop
@@ -17,16 +17,15 @@ from graphc.ir.loop import Kernel, Program
 class KernelText(NamedTuple):
     """`bound` are the lines that run once, `lines` those of each launch.
 
-    `split` is the extent of the loop that threads may share, and its step. `walks` are the
-    functions that they share instead, over `chunks`, and `own` what each thread binds for them.
+    `walks` are functions over a range that threads share, which `shared` describes, and `own` what
+    each thread binds for them.
     """
 
     bound: list[str]
     lines: list[str]
-    split: tuple[int, int] | None = None
     own: Sequence[str] = ()
     walks: Sequence[list[str]] = ()
-    chunks: Chunks | None = None
+    shared: Shared | None = None
     scratch_bytes: int = 0
 
 
@@ -36,26 +35,24 @@ def emit_kernel(kernel: Kernel, program: Program, arguments: Sequence[str]) -> K
     if kernel.form == "call":
         _call(frame)
         return KernelText(frame.bound, frame.lines)
-    statements, chunks = Statements(frame), None
+    statements, shared = Statements(frame), None
     match schedule(kernel):
         case None:
             statements.emit(kernel.body)
         case Tiles() as tiles:
+            shared = tiles.shared(frame.sizes)
             _tiles(frame, statements, tiles)
         case Phases() as phases:
             chunks = phases.chunks(kernel)
+            shared = Shared(chunks.number, 1, chunks.threads)
             _phases(frame, statements, phases, chunks)
-    return KernelText(
-        frame.bound, frame.lines, frame.split, frame.own, frame.walks, chunks,
-        statements.registers.nbytes,
-    )  # fmt: skip
+    nbytes = statements.registers.nbytes
+    return KernelText(frame.bound, frame.lines, frame.own, frame.walks, shared, nbytes)
 
 
 def _tiles(frame: Frame, statements: Statements, tiles: Tiles) -> None:
     statements.loads.preload(frame.kernel.body)
-    if not statements.loads.has_copies:  # what is made before the loops is not made per thread
-        frame.split = tiles.shared(frame.sizes)
-    with frame.loops((tiles.axis, tiles.size), tiles.outer):
+    with frame.walk(), frame.loops((tiles.axis, tiles.size), tiles.outer):
         statements.emit(frame.kernel.body)
 
 
@@ -65,7 +62,7 @@ def _phases(frame: Frame, statements: Statements, phases: Phases, chunks: Chunks
     for phase in phases.phases:
         if phase.inside:
             totals = statements.totals(phase.inside, chunks.number)
-            with frame.walk():
+            with frame.walk(over_chunks=True):
                 statements.start(totals)
                 with frame.loops(tile, chunk=chunks.size):
                     statements.emit(phase.inside, accumulate=True)

@@ -24,11 +24,6 @@ class Loads:
         self._views: dict[tuple[Access, int], str] = {}
         self._copies: dict[loop.Load, Operand] = {}
 
-    @property
-    def has_copies(self) -> bool:
-        """True when guarded loads have been made before the loops."""
-        return bool(self._copies)
-
     # -- views
 
     def view(self, access: Access) -> str:

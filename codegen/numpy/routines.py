@@ -20,7 +20,8 @@ def _each(mem: Memory, count: int, work: Callable[[int], None]) -> None:
         for i in range(first, last):
             work(i)
 
-    shared(lambda _: walk, mem, count, 1)()
+    (run,) = shared(lambda _: (walk,), mem, count, 1, count)
+    run()
 
 
 def _attention(mem: Memory, attrs: Mapping[str, Any], inputs: Arrays, outputs: Arrays) -> None:

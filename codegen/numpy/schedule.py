@@ -22,6 +22,15 @@ MOST_CHUNKS = 16  # of a row in phases
 LONG_COLUMN = 1 << 10  # rows that NumPy may add up one by one; more are added up in parts
 
 
+class Shared(NamedTuple):
+    """A range that threads share in multiples of `step`: its extent, and the most threads for which
+    there is enough to do."""
+
+    extent: int
+    step: int
+    threads: int
+
+
 class Tiles(NamedTuple):
     """Loops: over each of the `outer` axes one by one, over `axis` in steps of `size`."""
 
@@ -29,9 +38,10 @@ class Tiles(NamedTuple):
     axis: int
     size: int
 
-    def shared(self, sizes: Sequence[int]) -> tuple[int, int]:
-        """Extent and step of the outermost loop, which threads may share."""
-        return (sizes[self.outer[0]], 1) if self.outer else (sizes[self.axis], self.size)
+    def shared(self, sizes: Sequence[int]) -> Shared:
+        """The range of the outermost loop."""
+        extent, step = (sizes[self.outer[0]], 1) if self.outer else (sizes[self.axis], self.size)
+        return Shared(extent, step, -(-extent // step))
 
 
 class Chunks(NamedTuple):

@@ -125,28 +125,19 @@ def arg_reduce(
 Walk = Callable[..., None]  # of the first and last position of a part, and the arrays of a run
 
 
-def shared(share: Callable[[Memory], Walk], mem: Memory, extent: int, step: int) -> Walk:
-    """A launch that gives each thread its part of range(extent), in multiples of `step`."""
-    count = _threads(mem, -(-extent // step))
-    return _side_by_side([share(mem.of_thread(i)) for i in range(count)], mem, extent, step)
-
-
-def shared_walks(
-    share: Callable[[Memory], Sequence[Walk]], mem: Memory, chunks: int, threads: int
+def shared(
+    share: Callable[[Memory], Sequence[Walk]], mem: Memory, extent: int, step: int, threads: int
 ) -> list[Walk]:
-    """Launches of several walks, each over range(chunks), shared among at most `threads`."""
-    count = _threads(mem, min(chunks, threads))
+    """Launches of several walks, each over range(extent): every thread, of which there are at most
+    so many, has its part of it, in multiples of `step`."""
+    count = min(len(mem.scratches), threads) if mem.pool else 1
     made = zip(*(share(mem.of_thread(i)) for i in range(count)), strict=True)
-    return [_side_by_side(walks, mem, chunks, 1) for walks in made]
+    return [_side_by_side(walks, mem.pool, extent, step) for walks in made]
 
 
-def _threads(mem: Memory, parts: int) -> int:
-    return min(len(mem.scratches), parts) if mem.pool else 1
-
-
-def _side_by_side(walks: Sequence[Walk], mem: Memory, extent: int, step: int) -> Walk:
+def _side_by_side(walks: Sequence[Walk], pool: Executor | None, extent: int, step: int) -> Walk:
     """Each walk over its part of range(extent), one per thread."""
-    count, tiles, pool = len(walks), -(-extent // step), mem.pool
+    count, tiles = len(walks), -(-extent // step)
     if count == 1 or pool is None:
         return functools.partial(walks[0], 0, extent)
     bounds = [min(extent, tiles * i // count * step) for i in range(count + 1)]

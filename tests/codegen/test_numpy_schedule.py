@@ -75,8 +75,8 @@ def test_tiles_are_of_the_inner_axes_that_fit() -> None:
 
 
 def test_threads_share_the_outermost_loop() -> None:
-    assert Tiles((), 0, 7).shared((100, 3)) == (100, 7)
-    assert Tiles((1,), 0, 7).shared((100, 3)) == (3, 1)
+    assert Tiles((), 0, 7).shared((100, 3)) == (100, 7, 15)
+    assert Tiles((1,), 0, 7).shared((100, 3)) == (3, 1, 3)
 
 
 @pytest.mark.parametrize(

@@ -332,13 +332,16 @@ def test_a_copy_made_before_the_loops_lasts_until_the_kernel_ends() -> None:
 
 @pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.usefixtures("small_limits")
-def test_threads_share_no_loop_after_copies(shift: int) -> None:
+def test_copies_are_made_before_the_threads_share_the_loop(shift: int) -> None:
     value = guarded("x", 40, 1, offset=-1) if shift else load("x", 1)
     program = program_of(
         flat(Store(to("y", 1), apply("exp", value)), size=40), {"x": (40,), "y": (40,)}
     )
     check(program)
-    assert text_of(program).split == (None if shift else (40, 16))
+    text = text_of(program)
+    assert text.shared == (40, 16, 3)
+    assert any("[...] = " in line for line in text.lines) == bool(shift)
+    assert not any("[...] = " in line for walk in text.walks for line in walk)
 
 
 # -- loads and scalars
