@@ -9,6 +9,7 @@ multiple of 32, as is usual, for the tensor cores.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,7 +43,7 @@ GPT2 = Sizes(8, 1024, 50_304)
 Weights = Mapping[str, Any]
 
 
-class Words:
+class Words(ABC):
     """The layers; rows are [batch * length, width]. Subclasses spell them in a framework.
 
     `framework` is its module, `sizes` and `dtype` ("bfloat16", "float32") are the network's.
@@ -58,37 +59,37 @@ class Words:
         s = self.sizes
         return s.batch, s.length, s.heads, s.width // s.heads
 
+    @abstractmethod
     def embedded(self, p: Weights, ids: Any) -> Any:
         """Tokens' rows plus those of their positions. ids: [batch, length] -> float32 rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def norm(self, x: Any, scale: Any, offset: Any) -> Any:
         """Layer norm of float32 rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def product(self, x: Any, kernel: Any, bias: Any) -> Any:
         """x @ kernel + bias in `dtype`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attention(self, qkv: Any, causal: bool) -> Any:
         """Of rows of 3 * width, in `dtype` -> rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gelu(self, x: Any, by_tanh: bool) -> Any:
         """Gelu, perhaps by its approximation."""
-        raise NotImplementedError
 
     def added(self, x: Any, y: Any) -> Any:
         """float32 rows and those of `dtype` -> float32 rows."""
         return x + y
 
+    @abstractmethod
     def scores(self, x: Any, table: Any) -> Any:
         """x @ table^T in `dtype`: [rows, vocabulary]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, scores: Any, labels: Any) -> Any:
         """The mean cross entropy in float32. labels: [batch, length]."""
-        raise NotImplementedError
 
 
 class GraphWords(Words):

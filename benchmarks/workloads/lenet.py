@@ -21,6 +21,7 @@ from benchmarks.workload import (
     one_hot,
     scaled,
 )
+from benchmarks.workloads.classification import losses, spelled
 
 
 @dataclass(frozen=True)
@@ -90,24 +91,7 @@ def jax_logits(jax: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> list[Any
     return [h @ p["output"] + p["output_bias"]]
 
 
-def graph_loss(tf: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-    """graphc's and TensorFlow's."""
-    (logits,) = graph_logits(tf, p, x)
-    losses = tf.nn.softmax_cross_entropy_with_logits(labels=x["labels"], logits=logits)
-    return tf.reduce_mean(losses)
-
-
-def torch_loss(torch: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-    """torch's."""
-    return torch.nn.functional.cross_entropy(*torch_logits(torch, p, x), x["labels"])
-
-
-def jax_loss(jax: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-    """JAX's."""
-    (logits,) = jax_logits(jax, p, x)
-    return -(x["labels"] * jax.nn.log_softmax(logits)).sum(1).mean()
-
-
+LOGITS = spelled(graph_logits, torch_logits, jax_logits)
 _LAYOUT = {"conv1": (3, 2, 0, 1), "conv2": (3, 2, 0, 1)}
 
 
@@ -137,9 +121,7 @@ def workload(tiny: bool = False, batch: int = 64, sizes: Sizes = LENET) -> Train
         parameters=_parameters(rng, sizes),
         batch={"images": images, "labels": one_hot(rng, batch, 10)},
         optimizer=Optimizer("momentum", 1e-4),
-        losses={
-            "graphc": graph_loss, "tensorflow": graph_loss, "torch": torch_loss, "jax": jax_loss,
-        },
+        losses=losses(LOGITS),
         flops=2 * batch * (2 * first + 3 * (second + dense)),
         tolerance=1e-2,
         torch_layout=_LAYOUT,
@@ -156,10 +138,7 @@ def inference(tiny: bool = False, batch: int = 1, sizes: Sizes = LENET) -> Funct
         inputs={"images": normal(rng, (batch, sizes.side, sizes.side, 1))},
         weights=weights,
         names=("logits",),
-        outputs={
-            "graphc": graph_logits, "tensorflow": graph_logits, "torch": torch_logits,
-            "jax": jax_logits,
-        },
+        outputs=LOGITS,
         tolerance=1e-3,
         traffic=sum(a.nbytes for a in weights.values()),
         flops=2.0 * batch * sum(sizes.products),

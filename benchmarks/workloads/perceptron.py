@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.workload import Arrays, Function, Optimizer, Training, generator, one_hot, scaled
+from benchmarks.workloads.classification import losses, spelled
 
 SIZES = (784, 512, 512, 10)
 TINY = 6, (12, 7, 9, 5)  # images, and sizes of layers
@@ -43,22 +44,7 @@ def jax_logits(jax: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> list[Any
     return [h @ w + b]
 
 
-def graph_loss(tf: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-    """graphc's and TensorFlow's."""
-    (logits,) = graph_logits(tf, p, x)
-    losses = tf.nn.softmax_cross_entropy_with_logits(labels=x["labels"], logits=logits)
-    return tf.reduce_mean(losses)
-
-
-def torch_loss(torch: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-    """torch's."""
-    return torch.nn.functional.cross_entropy(*torch_logits(torch, p, x), x["labels"])
-
-
-def jax_loss(jax: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-    """JAX's."""
-    (logits,) = jax_logits(jax, p, x)
-    return -(x["labels"] * jax.nn.log_softmax(logits)).sum(1).mean()
+LOGITS = spelled(graph_logits, torch_logits, jax_logits)
 
 
 def _parameters(rng: np.random.Generator, sizes: Sequence[int]) -> Arrays:
@@ -86,9 +72,7 @@ def workload(tiny: bool = False, batch: int = 128, sizes: Sequence[int] = SIZES)
         parameters=parameters,
         batch={"images": images, "labels": one_hot(rng, batch, sizes[-1])},
         optimizer=Optimizer("adam", 1e-5),
-        losses={
-            "graphc": graph_loss, "tensorflow": graph_loss, "torch": torch_loss, "jax": jax_loss,
-        },
+        losses=losses(LOGITS),
         flops=2 * batch * (3 * sum(products) - products[0]),  # no gradient of the images
         tolerance=1e-2,
     )  # fmt: skip
@@ -104,10 +88,7 @@ def inference(tiny: bool = False, batch: int = 1, sizes: Sequence[int] = SIZES) 
         inputs={"images": rng.random((batch, sizes[0]), np.float32)},
         weights=weights,
         names=("logits",),
-        outputs={
-            "graphc": graph_logits, "tensorflow": graph_logits, "torch": torch_logits,
-            "jax": jax_logits,
-        },
+        outputs=LOGITS,
         tolerance=1e-3,
         traffic=sum(a.nbytes for a in weights.values()),
         flops=2.0 * batch * sum(n * m for n, m in pairwise(sizes)),

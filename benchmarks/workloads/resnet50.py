@@ -75,8 +75,9 @@ def network(
     return [head(x)]
 
 
-def _widths(w: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(w[f"s{i}b0c0_mean"].shape[0]) for i in range(len(BLOCKS)))
+def widths_of(w: Mapping[str, Any]) -> tuple[int, ...]:
+    """Of the four stages, read off the weights."""
+    return tuple(int(w[f"s{i}b0c0_scale"].shape[0]) for i in range(len(BLOCKS)))
 
 
 def _norm(w: Mapping[str, Any], layer: Layer) -> list[Any]:
@@ -105,7 +106,7 @@ def _graph(tf: Any, w: Mapping[str, Any], images: Any, channels_last: bool) -> l
     def head(x: Any) -> Any:
         return tf.matmul(tf.reduce_mean(x, axis=axes), w["head"]) + w["head_bias"]
 
-    return network(images, _widths(w), conv, pool, tf.nn.relu, head)
+    return network(images, widths_of(w), conv, pool, tf.nn.relu, head)
 
 
 def graph_outputs(tf: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[Any]:
@@ -118,35 +119,15 @@ def onnx_outputs(gc: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[An
     return _graph(gc, w, gc.transpose(x["images"], [0, 3, 1, 2]), channels_last=False)
 
 
-def torch_outputs(torch: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[Any]:
-    """torch's; permuted images are channels-last, and so is what follows."""
-    functional = torch.nn.functional
-
-    def conv(y: Any, layer: Layer) -> Any:
-        scale, offset, mean, variance = _norm(w, layer)
-        weights, around = w[layer.name], layer.kernel // 2
-        y = functional.conv2d(y, weights, stride=layer.stride, padding=around)
-        return functional.batch_norm(y, mean, variance, scale, offset, eps=EPSILON)
-
-    def head(y: Any) -> Any:
-        return torch.addmm(w["head_bias"], y.mean((2, 3)), w["head"])
-
-    images = x["images"].permute(0, 3, 1, 2)
-    pool = partial(functional.max_pool2d, kernel_size=3, stride=2, padding=1)
-    return network(images, _widths(w), conv, pool, torch.relu, head)
+def jax_convolution(jax: Any, y: Any, filters: Any, layer: Layer) -> Any:
+    """JAX's, without what follows it."""
+    strides, around = (layer.stride,) * 2, [(layer.kernel // 2,) * 2] * 2
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(y, filters, strides, around, dimension_numbers=layout)
 
 
-def jax_outputs(jax: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[Any]:
-    """JAX's."""
-
-    def conv(y: Any, layer: Layer) -> Any:
-        scale, offset, mean, variance = _norm(w, layer)
-        strides, around = (layer.stride,) * 2, [(layer.kernel // 2,) * 2] * 2
-        layout = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(
-            y, w[layer.name], strides, around, dimension_numbers=layout
-        )
-        return (y - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + offset
+def jax_network(jax: Any, w: Mapping[str, Any], images: Any, conv: Convolution) -> list[Any]:
+    """JAX's, by its convolution with what follows it."""
 
     def pool(y: Any) -> Any:
         around = [(0, 0), (1, 1), (1, 1), (0, 0)]
@@ -156,7 +137,42 @@ def jax_outputs(jax: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[An
     def head(y: Any) -> Any:
         return y.mean((1, 2)) @ w["head"] + w["head_bias"]
 
-    return network(x["images"], _widths(w), conv, pool, jax.nn.relu, head)
+    return network(images, widths_of(w), conv, pool, jax.nn.relu, head)
+
+
+def torch_network(torch: Any, w: Mapping[str, Any], images: Any, conv: Convolution) -> list[Any]:
+    """torch's, likewise; permuted images are channels-last, and so is what follows."""
+
+    def head(y: Any) -> Any:
+        return torch.addmm(w["head_bias"], y.mean((2, 3)), w["head"])
+
+    pool = partial(torch.nn.functional.max_pool2d, kernel_size=3, stride=2, padding=1)
+    images = images.permute(0, 3, 1, 2)
+    return network(images, widths_of(w), conv, pool, torch.relu, head)
+
+
+def torch_outputs(torch: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[Any]:
+    """torch's."""
+    functional = torch.nn.functional
+
+    def conv(y: Any, layer: Layer) -> Any:
+        scale, offset, mean, variance = _norm(w, layer)
+        weights, around = w[layer.name], layer.kernel // 2
+        y = functional.conv2d(y, weights, stride=layer.stride, padding=around)
+        return functional.batch_norm(y, mean, variance, scale, offset, eps=EPSILON)
+
+    return torch_network(torch, w, x["images"], conv)
+
+
+def jax_outputs(jax: Any, w: Mapping[str, Any], x: Mapping[str, Any]) -> list[Any]:
+    """JAX's."""
+
+    def conv(y: Any, layer: Layer) -> Any:
+        scale, offset, mean, variance = _norm(w, layer)
+        y = jax_convolution(jax, y, w[layer.name], layer)
+        return (y - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + offset
+
+    return jax_network(jax, w, x["images"], conv)
 
 
 def drawn(rng: np.random.Generator, widths: tuple[int, ...]) -> tuple[Arrays, list[Layer]]:

@@ -7,18 +7,11 @@ network is that of `resnet50`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
-
-import numpy as np
 
 from benchmarks.workload import Optimizer, Training, generator, normal
 from benchmarks.workloads import resnet50
 from benchmarks.workloads.resnet50 import CLASSES, EPSILON, WIDTHS, Layer, network
-
-
-def _widths(p: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(p[f"s{i}b0c0_scale"].shape[0]) for i in range(len(WIDTHS)))
 
 
 def _norm(p: Mapping[str, Any], layer: Layer) -> tuple[Any, Any]:
@@ -41,13 +34,13 @@ def graph_loss(gc: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
     def head(y: Any) -> Any:
         return gc.matmul(gc.reduce_mean(y, axis=[1, 2]), p["head"]) + p["head_bias"]
 
-    (logits,) = network(x["images"], _widths(p), conv, pool, gc.nn.relu, head)
+    (logits,) = network(x["images"], resnet50.widths_of(p), conv, pool, gc.nn.relu, head)
     losses = gc.nn.sparse_softmax_cross_entropy_with_logits(labels=x["labels"], logits=logits)
     return gc.reduce_mean(losses)
 
 
 def torch_loss(torch: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-    """torch's; permuted images are channels-last, and so is what follows."""
+    """torch's."""
     functional = torch.nn.functional
 
     def conv(y: Any, layer: Layer) -> Any:
@@ -55,12 +48,7 @@ def torch_loss(torch: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
         y = functional.conv2d(y, p[layer.name], **given)
         return functional.batch_norm(y, None, None, *_norm(p, layer), training=True, eps=EPSILON)
 
-    def head(y: Any) -> Any:
-        return torch.addmm(p["head_bias"], y.mean((2, 3)), p["head"])
-
-    images = x["images"].permute(0, 3, 1, 2)
-    pool = partial(functional.max_pool2d, kernel_size=3, stride=2, padding=1)
-    (logits,) = network(images, _widths(p), conv, pool, torch.relu, head)
+    (logits,) = resnet50.torch_network(torch, p, x["images"], conv)
     return functional.cross_entropy(logits, x["labels"])
 
 
@@ -68,24 +56,12 @@ def jax_loss(jax: Any, p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
     """JAX's."""
 
     def conv(y: Any, layer: Layer) -> Any:
-        strides, around = (layer.stride,) * 2, [(layer.kernel // 2,) * 2] * 2
-        layout = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(
-            y, p[layer.name], strides, around, dimension_numbers=layout
-        )
+        y = resnet50.jax_convolution(jax, y, p[layer.name], layer)
         mean, variance = y.mean((0, 1, 2)), y.var((0, 1, 2))
         scale, offset = _norm(p, layer)
         return (y - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + offset
 
-    def pool(y: Any) -> Any:
-        around = [(0, 0), (1, 1), (1, 1), (0, 0)]
-        sizes = (1, 3, 3, 1), (1, 2, 2, 1)
-        return jax.lax.reduce_window(y, -np.inf, jax.lax.max, *sizes, around)
-
-    def head(y: Any) -> Any:
-        return y.mean((1, 2)) @ p["head"] + p["head_bias"]
-
-    (logits,) = network(x["images"], _widths(p), conv, pool, jax.nn.relu, head)
+    (logits,) = resnet50.jax_network(jax, p, x["images"], conv)
     logs = jax.nn.log_softmax(logits)
     return -jax.numpy.take_along_axis(logs, x["labels"][:, None], axis=1).mean()
 

@@ -12,12 +12,40 @@ from graphc.ir.graph import Node, Value
 from graphc.ir.interpret import evaluate, run_program
 from graphc.ir.loop import Kernel, Program
 from graphc.ir.settings import Settings
+from graphc.ir.verify import verify_program
 from graphc.passes.context import Context
 from graphc.passes.manager import run_passes
 from graphc.passes.pipeline import PIPELINE, Bodies
 from graphc.passes.target import NUMPY, Target
+from tests.random_graphs import chooser, random_graph
 
 Given = Mapping[Node, np.ndarray]
+
+
+def check_same_bits(before: Program, after: Program) -> None:
+    """Both verify, and give the same outputs for random inputs."""
+    results = []
+    for program in (before, after):
+        verify_program(program)
+        rng = np.random.default_rng(0)
+        arrays = {}
+        for name in before.inputs:
+            buffer = before.buffers[name]
+            arrays[name] = rng.standard_normal(buffer.size).astype(buffer.dtype.numpy)
+        run_program(program, arrays)
+        results.append([arrays[n] for n in program.outputs])
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def count_changed(name: str, seeds: Sequence[int]) -> int:
+    """In how many random graphs the pass of that name changes something."""
+    found = 0
+    for seed in seeds:
+        outputs, feeds = random_graph(chooser(seed), steps=30, backward=True)
+        _, ctx = compiled(cut(outputs, (), [n.outputs[0] for n in feeds]))
+        found += any(r.name == name and r.changed for r in ctx.notes["passes"])
+    return found
 
 
 def compiled(

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 import graphc as gc
-from graphc.ir.computation import cut
 from graphc.ir.dtypes import bfloat16, float32
-from graphc.ir.interpret import run_program
 from graphc.ir.loop import REDUCE, VARIABLE, Axis, Dot, Kernel, Let, Program, Ref, Store
-from graphc.ir.loop_text import format_kernel
 from graphc.ir.settings import Settings
-from graphc.ir.verify import verify_program
 from graphc.passes.condense import condense
 from graphc.passes.context import Context, Decision
 from graphc.passes.target import CPU, GPU, NUMPY, Target
-from tests.passes.program_checks import compiled
+from tests.passes.program_checks import check_same_bits, count_changed
 from tests.passes.test_merge import F, apply, at, buffers, load
-from tests.passes.test_sink import FLAT, PRODUCT, K, M, N, cell, point, program
-from tests.random_graphs import chooser, random_graph
+from tests.passes.test_sink import FLAT, PRODUCT, K, M, N, cell, point, program, text
 
 MADE = buffers(
     x0=(M, K), x1=(K, N), x2=(M, N), x3=(N,), t=(M, N), u=(M, N), w=(M, N), y1=(M, N), y2=(M, N)
@@ -56,22 +48,8 @@ def of(*kernels: Kernel, made: Any = None, **changes: Any) -> Program:
 def condensed(before: Program, target: Target = GPU, ctx: Context | None = None) -> Program:
     """The program after the pass, which gives the same bits."""
     after = condense(before, ctx or Context(target=target))
-    verify_program(before)
-    verify_program(after)
-    results = []
-    for p in (before, after):
-        rng = np.random.default_rng(0)
-        arrays = {n: rng.standard_normal(before.buffers[n].size) for n in before.inputs}
-        given = {n: a.astype(before.buffers[n].dtype.numpy) for n, a in arrays.items()}
-        run_program(p, given)
-        results.append([given[n] for n in p.outputs])
-    for got, want in zip(*results, strict=True):
-        np.testing.assert_array_equal(got, want)
+    check_same_bits(before, after)
     return after
-
-
-def text(p: Program, position: int) -> list[str]:
-    return [line.strip() for line in format_kernel(p.kernels[position]).splitlines()[1:]]
 
 
 def test_one_value_in_the_place_of_several() -> None:
@@ -238,16 +216,6 @@ def test_products_of_bfloat16_are_kept_as_such() -> None:
     assert types == [bfloat16] * 2
 
 
-def changed_count(seeds: Sequence[int]) -> int:
-    """In how many random graphs the pass changes something."""
-    found = 0
-    for seed in seeds:
-        outputs, feeds = random_graph(chooser(seed), steps=30, backward=True)
-        _, ctx = compiled(cut(outputs, (), [n.outputs[0] for n in feeds]))
-        found += any(r.name == "condense" and r.changed for r in ctx.notes["passes"])
-    return found
-
-
 def test_random_graphs_condense() -> None:
     """What `test_random_programs` compares takes part in this."""
-    assert changed_count(range(1, 60, 2)) > 3
+    assert count_changed("condense", range(1, 60, 2)) > 3

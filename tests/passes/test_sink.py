@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 import graphc as gc
-from graphc.ir.computation import cut
 from graphc.ir.dtypes import bfloat16
-from graphc.ir.interpret import run_program
 from graphc.ir.loop import (
     REDUCE,
     VARIABLE,
@@ -29,12 +24,10 @@ from graphc.ir.loop import (
 )
 from graphc.ir.loop_text import format_kernel
 from graphc.ir.settings import Settings
-from graphc.ir.verify import verify_program
 from graphc.passes.context import Context, Decision
 from graphc.passes.sink import sink
-from tests.passes.program_checks import compiled
+from tests.passes.program_checks import check_same_bits, count_changed
 from tests.passes.test_merge import F, apply, at, buffers, load
-from tests.random_graphs import chooser, random_graph
 
 M, N, K = 6, 8, 4
 MADE = buffers(
@@ -83,16 +76,7 @@ def program(*kernels: Kernel, made: Any = None, **changes: Any) -> Program:
 def sunk(before: Program, ctx: Context | None = None) -> Program:
     """The program after the pass, which gives the same bits."""
     after = sink(before, ctx or Context())
-    verify_program(before)
-    verify_program(after)
-    results = []
-    for p in (before, after):
-        rng = np.random.default_rng(0)
-        arrays = {n: rng.standard_normal(MADE[n].size) for n in before.inputs}
-        run_program(p, arrays)
-        results.append([arrays[n] for n in p.outputs])
-    for got, want in zip(*results, strict=True):
-        np.testing.assert_array_equal(got, want)
+    check_same_bits(before, after)
     return after
 
 
@@ -267,16 +251,6 @@ def test_the_backward_of_a_block_stores_its_product_once() -> None:
     assert dots and all(len(k.outputs) == 1 for k in dots)
 
 
-def sunk_count(seeds: Sequence[int]) -> int:
-    """In how many random graphs the pass changes something."""
-    found = 0
-    for seed in seeds:
-        outputs, feeds = random_graph(chooser(seed), steps=30, backward=True)
-        _, ctx = compiled(cut(outputs, (), [n.outputs[0] for n in feeds]))
-        found += any(r.name == "sink" and r.changed for r in ctx.notes["passes"])
-    return found
-
-
 def test_random_graphs_sink() -> None:
     """What `test_random_programs` compares takes part in this."""
-    assert sunk_count(range(1, 40, 2)) > 3
+    assert count_changed("sink", range(1, 40, 2)) > 3
